@@ -1,0 +1,132 @@
+package servers_test
+
+import (
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/freshet-dev/freshet/internal/servers"
+)
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+func exec(t *testing.T, p *servers.Postgres, sql string) {
+	t.Helper()
+	conn, err := p.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func query[T any](t *testing.T, p *servers.Postgres, sql string) T {
+	t.Helper()
+	conn, err := p.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	var v T
+	if err := conn.QueryRow(t.Context(), sql).Scan(&v); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+// processes maps every process that runs, and is no zombie, to its parent.
+// It asks ps, so that it shares nothing with the code under test.
+func processes(t *testing.T) map[int]int {
+	t.Helper()
+	out, err := osexec.CommandContext(t.Context(), "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=").Output()
+	if err != nil {
+		t.Fatalf("ps: %v (on Debian and Ubuntu: apt-get install procps)", err)
+	}
+	found := make(map[int]int)
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || strings.HasPrefix(fields[2], "Z") {
+			continue
+		}
+		pid, _ := strconv.Atoi(fields[0])
+		parent, _ := strconv.Atoi(fields[1])
+		found[pid] = parent
+	}
+	return found
+}
+
+func existing(t *testing.T, pid int) bool {
+	t.Helper()
+	_, found := processes(t)[pid]
+	return found
+}
+
+func childrenOf(t *testing.T, pid int) []int {
+	t.Helper()
+	var children []int
+	for child, parent := range processes(t) {
+		if parent == pid {
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// enterableDir is a temporary folder that any account can enter.
+func enterableDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "freshet-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func assertEmpty(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		t.Errorf("left behind: %s", filepath.Join(dir, entry.Name()))
+	}
+}
+
+// segment is the id of the System V shared memory of a running server.
+func segment(t *testing.T, p *servers.Postgres) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.DataDir(), "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(strings.Split(string(text), "\n")[6])
+	id := fields[len(fields)-1]
+	if !segmentExists(t, id) {
+		t.Fatalf("no shared memory segment %s; the test would prove nothing", id)
+	}
+	return id
+}
+
+func segmentExists(t *testing.T, id string) bool {
+	t.Helper()
+	out, err := osexec.CommandContext(t.Context(), "ipcs", "-m").Output()
+	if err != nil {
+		t.Fatalf("ipcs: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[1] == id {
+			return true
+		}
+	}
+	return false
+}
