@@ -102,10 +102,11 @@ func assertEmpty(t *testing.T, dir string) {
 	}
 }
 
-// segment is the id of the System V shared memory of a running server.
-func segment(t *testing.T, p *servers.Postgres) string {
+// segmentOf is the id of the System V shared memory of the running server with
+// this data folder.
+func segmentOf(t *testing.T, data string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(p.DataDir(), "postmaster.pid"))
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,8 @@ func (p *Postgres) backupTo(ctx context.Context, s *Postgres) error {
 	}
 	s.mu.Lock()
 	s.settings["primary_conninfo"] = "host=127.0.0.1 port=" + strconv.Itoa(p.Port()) + " user=postgres application_name=standby"
+	// A standby that finds nothing new asks again after this; the default is 5 s.
+	s.settings["wal_retrieve_retry_interval"] = "50ms"
 	s.mu.Unlock()
 	return errors.Join(
 		s.writeFile("backup_label", []byte(label)),

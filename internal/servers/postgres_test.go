@@ -100,7 +100,7 @@ func TestPostgresCloseLeavesNothing(t *testing.T) {
 			parent := enterableDir(t)
 			p := servertest.Postgres(t, servers.PostgresOptions{Dir: parent})
 			pids := append(childrenOf(t, p.PID()), p.PID())
-			id := segment(t, p)
+			id := segmentOf(t, p.DataDir())
 			var err error
 			switch how {
 			case "killed":
