@@ -1,0 +1,96 @@
+package catalog
+
+import (
+	"context"
+	"slices"
+
+	"github.com/freshet-dev/freshet/internal/cdc"
+)
+
+type parentRow struct {
+	Relid, Parent uint32
+	Schema, Name  string
+}
+
+func parentsOf(ctx context.Context, db DB, oids []uint32) (map[uint32][]cdc.TableName, error) {
+	rows, err := collect[parentRow](ctx, db, "parent tables", parentsSQL, oids)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[uint32][]cdc.TableName)
+	for _, row := range rows {
+		out[row.Relid] = append(out[row.Relid], cdc.TableName{Schema: row.Schema, Table: row.Name})
+	}
+	return out, nil
+}
+
+// Leaves maps the relations that logical decoding names (tables, leaves of
+// partitioned tables, inheriting children) to the tables that rules name. It
+// is not safe for concurrent use.
+type Leaves struct {
+	wanted map[cdc.TableName]bool
+	byOID  map[uint32][]cdc.TableName
+}
+
+// NewLeaves returns the mapping for tables.
+func NewLeaves(tables map[cdc.TableName]*Table) *Leaves {
+	l := &Leaves{wanted: make(map[cdc.TableName]bool), byOID: make(map[uint32][]cdc.TableName)}
+	for name, t := range tables {
+		l.wanted[name] = true
+		for _, r := range t.Relations() {
+			l.byOID[r.OID] = append(l.byOID[r.OID], name)
+		}
+	}
+	for _, names := range l.byOID {
+		slices.SortFunc(names, compareNames)
+	}
+	return l
+}
+
+// Tables returns the tables of the rules whose rows the relation holds, and
+// whether the relation is known. Usually it is one; there are several when
+// rules name a table and one of its partitions or parents.
+func (l *Leaves) Tables(oid uint32) ([]cdc.TableName, bool) {
+	names, ok := l.byOID[oid]
+	return names, ok
+}
+
+// Resolve is Tables for a relation that may be new, such as a partition
+// created a moment ago: one that is not known is looked up. name is the
+// relation's own; a relation that is gone from the catalog by now is known by
+// that name only, and is remembered as belonging to no table when rules do
+// not name it.
+func (l *Leaves) Resolve(ctx context.Context, db DB, oid uint32, name cdc.TableName) ([]cdc.TableName, error) {
+	if names, ok := l.byOID[oid]; ok {
+		return names, nil
+	}
+	parents, err := parentsOf(ctx, db, []uint32{oid})
+	if err != nil {
+		return nil, err
+	}
+	var names []cdc.TableName
+	for _, candidate := range append([]cdc.TableName{name}, parents[oid]...) {
+		if l.wanted[candidate] && !slices.Contains(names, candidate) {
+			names = append(names, candidate)
+		}
+	}
+	slices.SortFunc(names, compareNames)
+	l.byOID[oid] = names
+	return names, nil
+}
+
+func compareNames(a, b cdc.TableName) int {
+	if a.Schema != b.Schema {
+		if a.Schema < b.Schema {
+			return -1
+		}
+		return 1
+	}
+	switch {
+	case a.Table < b.Table:
+		return -1
+	case a.Table > b.Table:
+		return 1
+	}
+	return 0
+}
