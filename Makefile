@@ -1,0 +1,79 @@
+# `make` alone lists the targets. Variables: GO, FOR, PKG, RUN, FUZZTIME, ARGS.
+
+GO       ?= go
+PKG      ?= ./...
+RUN      ?= .
+FOR      ?= 20s
+FUZZTIME ?= 10s
+ARGS     ?=
+
+VERSION := $(shell git describe --tags --match 'v*' --dirty 2>/dev/null | sed 's/^v//')
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X main.commit=$(COMMIT))
+
+# Tools live beside the code, named by version, so that two checkouts never
+# share one and a new version is a new file.
+TOOLS         := $(CURDIR)/.tools
+GOLANGCI      := v2.15.0
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: install-servers ## see it work: a small shop on temporary servers, checked at the end (FOR=20s, ARGS=--serve)
+	$(GO) run ./cmd/freshet demo --for $(FOR) $(ARGS)
+
+.PHONY: build
+build: ## build bin/freshet, stamped with version and commit
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/freshet ./cmd/freshet
+
+.PHONY: test
+test: install-test ## run every test with the race detector, against real servers (PKG=./..., RUN=.)
+	$(GO) test -race -run '$(RUN)' $(ARGS) $(PKG)
+
+.PHONY: test-postgres
+test-postgres: install-test ## run the tests that use Postgres again, on each further version (17 and 18)
+	./scripts/test-postgres.sh $(ARGS)
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## run golangci-lint as .golangci.yml argues
+	$(GOLANGCI_LINT) run $(ARGS) $(PKG)
+
+.PHONY: format
+format: $(GOLANGCI_LINT) ## format every Go file (gofumpt, imports in three groups)
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: bench
+bench: install-servers ## measure the pipeline end to end; results go to bench/results
+	$(GO) run ./cmd/freshet-bench drain $(ARGS)
+	$(GO) run ./cmd/freshet-bench latency $(ARGS)
+
+.PHONY: bench-go
+bench-go: install-servers ## run the Go benchmarks beside the code (PKG=./..., RUN=.)
+	$(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(ARGS) $(PKG)
+
+.PHONY: fuzz
+fuzz: ## fuzz every fuzz target for FUZZTIME (10s) each
+	./scripts/fuzz.sh $(FUZZTIME) $(PKG)
+
+.PHONY: install-servers
+install-servers: ## install the Postgres and Redis servers where they are missing
+	@./scripts/install-servers.sh
+
+.PHONY: install-test
+install-test:
+	@./scripts/install-servers.sh --test
+
+.PHONY: clean
+clean: ## remove what make has built here, tools included
+	rm -rf bin .tools coverage.out
+
+$(GOLANGCI_LINT):
+	@echo "building golangci-lint $(GOLANGCI) into .tools/, once; it takes a few minutes"
+	@mkdir -p $(TOOLS)/build
+	@GOBIN=$(TOOLS)/build GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	@mv $(TOOLS)/build/golangci-lint $@
