@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -11,7 +12,24 @@ type LSN uint64
 
 // String returns the LSN in Postgres' notation, such as "0/1A2B3C8".
 func (l LSN) String() string {
-	return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l))
+	var buf [17]byte
+	text, _ := l.AppendText(buf[:0])
+	return string(text)
+}
+
+// AppendText appends Postgres' notation. It never fails.
+func (l LSN) AppendText(dst []byte) ([]byte, error) {
+	dst = appendHex(dst, uint32(l>>32))
+	dst = append(dst, '/')
+	return appendHex(dst, uint32(l)), nil
+}
+
+func appendHex(dst []byte, v uint32) []byte {
+	const digits = "0123456789ABCDEF"
+	for shift := max(bits.Len32(v)-1, 0) &^ 3; shift >= 0; shift -= 4 {
+		dst = append(dst, digits[v>>shift&15])
+	}
+	return dst
 }
 
 // ParseLSN reads Postgres' notation, such as "0/1A2B3C8".
