@@ -3,33 +3,131 @@ package invalidator
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"log/slog"
+	"time"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/rule"
 	"github.com/freshet-dev/freshet/internal/stream"
 )
 
+// role is the name of the lease that the active invalidator holds.
+const role = "invalidator"
+
+// errReread ends a reading that has to begin again from the position on the
+// masters although none of them has forgotten anything.
+var errReread = errors.New("invalidator: read again from the position")
+
 // Invalidator applies the change stream to the cache.
 type Invalidator struct {
 	cfg     Config
+	log     *slog.Logger
 	stream  *stream.Stream
 	applier *cache.Applier
 	rules   *rule.Set
 	lookups Querier
+	stats   *stats
+	dead    *deadLetters
 }
 
 // New returns an invalidator that reads s, evaluates rules and applies the
-// outcome through a. lookups may be nil when no rule has a lookup.
+// outcome through a. lookups may be nil when no rule has a lookup. The caller
+// keeps ownership of all of them.
 func New(cfg Config, s *stream.Stream, a *cache.Applier, rules *rule.Set, lookups Querier) (*Invalidator, error) {
+	switch {
+	case cfg.Name == "":
+		return nil, errors.New("invalidator: the instance needs a name")
+	case s == nil || a == nil || rules == nil:
+		return nil, errors.New("invalidator: stream, applier and rules are required")
+	}
 	cfg.setDefaults()
-	return &Invalidator{cfg: cfg, stream: s, applier: a, rules: rules, lookups: lookups}, nil
+	v := &Invalidator{
+		cfg:     cfg,
+		log:     cfg.Logger.With("role", role, "id", cfg.ID),
+		stream:  s,
+		applier: a,
+		rules:   rules,
+		lookups: lookups,
+		stats:   newStats(cfg.ID, rules.Names()),
+	}
+	v.dead = &deadLetters{v: v}
+	return v, nil
 }
 
 // Run waits until this process leads, applies the stream, and steps down when
 // ctx ends: it finishes the batch in hand, moves the position and returns nil.
-func (v *Invalidator) Run(ctx context.Context) error { panic("skeleton") }
+// Losing the lead makes it wait again.
+func (v *Invalidator) Run(ctx context.Context) error {
+	v.stats.phase(StateWaiting)
+	defer v.stats.phase(StateStopped)
+	retry := backoff{min: 50 * time.Millisecond, max: 2 * time.Second}
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := v.stream.Lead(ctx, role, v.cfg.ID, v.waiting, v.lead)
+		v.stats.phase(StateWaiting)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			v.log.Warn("stepped down; waiting to lead again", "error", err)
+			v.stats.reason(err.Error())
+		}
+		if time.Since(started) > retry.max {
+			retry.reset()
+		}
+		retry.wait(ctx)
+	}
+	return nil
+}
 
-// Status returns a snapshot; it may be called at any time.
-func (v *Invalidator) Status() Status { panic("skeleton") }
+func (v *Invalidator) waiting(holder string) {
+	v.stats.phase(StateWaiting)
+	v.stats.owner(holder)
+	v.log.Info("waiting: another invalidator is active", "active", holder)
+}
+
+// lead runs while this process holds the lease. Each turn of its loop is one
+// reading: from the position found on the masters until something makes it
+// necessary to look there again.
+func (v *Invalidator) lead(ctx context.Context) error {
+	v.stats.phase(StateLoading)
+	v.stats.owner(v.cfg.ID)
+	v.emit("takeover", "invalidator "+v.cfg.ID+" is active", nil)
+	v.log.Info("active")
+	retry := backoff{min: 10 * time.Millisecond, max: time.Second}
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := v.read(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		switch {
+		case errors.Is(err, cache.ErrForeignOwner):
+			return err
+		case errors.Is(err, cache.ErrRolledBack):
+			v.log.Warn("redis forgot what was applied to it: reading again from the lowest position", "error", err)
+			v.emit("redis_rollback", "a Redis master forgot what was applied to it (failover, restored dump or crash); it is applied again from the lowest position", map[string]any{"detail": err.Error()})
+		case errors.Is(err, errReread):
+			v.log.Info("reading again from the position")
+		case err != nil:
+			v.log.Error("reading the change stream ended; beginning again", "error", err)
+			v.stats.reason(err.Error())
+		}
+		if time.Since(started) > 10*retry.max {
+			retry.reset()
+		}
+		retry.wait(ctx)
+	}
+	return nil
+}
+
+func (v *Invalidator) emit(kind, message string, fields map[string]any) {
+	if fields == nil {
+		fields = map[string]any{}
+	}
+	fields["id"] = v.cfg.ID
+	v.stream.Emit(stream.Event{Kind: kind, Time: time.Now(), Role: role, Message: message, Fields: fields})
+}
 
 func randomID() string { return "inv-" + rand.Text()[:10] }

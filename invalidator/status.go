@@ -55,6 +55,11 @@ type Status struct {
 	// Latency is from Postgres' commit time to Redis' reply, over the last
 	// changes that were applied one by one.
 	Latency Latency `json:"latency"`
+	// LatencyBuckets counts the same since the start.
+	LatencyBuckets []Bucket `json:"latency_buckets,omitempty"`
+
+	FlushScanned int64 `json:"flush_scanned,omitempty"` // progress of the present or last flush: keys looked at
+	FlushRemoved int64 `json:"flush_removed,omitempty"` // and removed
 }
 
 // Position is how far everything is applied.
@@ -76,10 +81,12 @@ type RuleCount struct {
 	Tags     int64  `json:"tags"`
 }
 
-// Latency holds percentiles of a sample.
+// Latency holds percentiles of the last samples.
 type Latency struct {
-	Count int           `json:"count"`
+	Count int           `json:"count"` // samples that the percentiles are taken from
 	P50   time.Duration `json:"p50"`
 	P99   time.Duration `json:"p99"`
 	Max   time.Duration `json:"max"`
+	Total int64         `json:"total"` // samples since the start
+	Sum   time.Duration `json:"sum"`   // of all samples since the start
 }

@@ -1,0 +1,51 @@
+package invalidator
+
+import (
+	"slices"
+
+	"github.com/freshet-dev/freshet/internal/rule"
+)
+
+// flush is the coverage of some rules that has to be removed for a reason.
+type flush struct {
+	reason string
+	event  map[string]any
+
+	patterns []string
+	keys     []string
+	tags     []string
+	allTags  bool
+
+	// gap names the gap message that asked for it, "" for none.
+	gap   string
+	final bool
+	// finished is called by the flusher when the patterns are gone. It may be
+	// nil and must not block.
+	finished func()
+}
+
+// newFlush sorts targets by what removes them.
+func newFlush(reason string, targets []rule.Target) *flush {
+	f := &flush{reason: reason}
+	for _, t := range targets {
+		switch t.Kind {
+		case rule.KeyTarget:
+			f.keys = append(f.keys, t.Text)
+		case rule.PatternTarget:
+			f.patterns = append(f.patterns, t.Text)
+		case rule.TagTarget:
+			f.tags = append(f.tags, t.Text)
+		case rule.TagPattern:
+			f.allTags = true
+		}
+	}
+	f.patterns = distinct(f.patterns)
+	f.keys = distinct(f.keys)
+	f.tags = distinct(f.tags)
+	return f
+}
+
+func distinct(s []string) []string {
+	slices.Sort(s)
+	return slices.Compact(s)
+}

@@ -1,0 +1,195 @@
+package invalidator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/stream"
+)
+
+// beginning is where a reading starts and what has to be flushed first.
+type beginning struct {
+	written cache.Position // what TakeOver writes
+	from    stream.Point   // where the reader begins
+	holds   holds
+	flush   *flush // nil for nothing
+	// claim says that the position may move to from as soon as the flush is
+	// done; otherwise it is there already, or nothing may be claimed yet.
+	claim bool
+}
+
+// begin finds out what Redis holds and decides where to read on.
+func (v *Invalidator) begin(ctx context.Context) (beginning, error) {
+	// The end of the stream is looked up before Redis is: what is claimed
+	// without having been read must have been visible, to every snapshot,
+	// before the flush that covers it began and before Redis was seen empty.
+	mark, marked, err := v.lastMark(ctx)
+	if err != nil {
+		return beginning{}, err
+	}
+	loaded, err := v.applier.Load(ctx)
+	if err != nil {
+		return beginning{}, err
+	}
+	fingerprint := v.rules.Fingerprint()
+	if err := v.stream.SaveRules(ctx, fingerprint, v.rules.Canonical()); err != nil {
+		return beginning{}, fmt.Errorf("save the rules: %w", err)
+	}
+
+	from, ok := pointOf(loaded.Position)
+	if loaded.Verdict == cache.VerdictContinue && ok {
+		b := beginning{written: loaded.Position, from: from}
+		b.written.Owner = v.cfg.ID
+		if loaded.Position.Hold != 0 {
+			b.holds, err = v.findHolds(ctx, from)
+			if err != nil {
+				return beginning{}, err
+			}
+			b.holds.lsn, b.holds.time = cdc.LSN(loaded.Position.Hold), loaded.Position.Time
+			if len(b.holds.pending) == 0 {
+				b.holds.unknown = true
+			}
+		}
+		if loaded.Position.Rules != fingerprint {
+			b.flush, err = v.changedRules(ctx, loaded.Position.Rules)
+			if err != nil {
+				return beginning{}, err
+			}
+			b.claim = true
+		}
+		return b, nil
+	}
+
+	// Nothing is known of what Redis was told. A position that claims nothing
+	// is written first, so that a crash during the flush ends here again.
+	b := beginning{written: cache.Position{Owner: v.cfg.ID, Rules: fingerprint}}
+	if !marked {
+		// Nothing to claim and nothing to read: the stream's first start will
+		// ask for the flush.
+		return b, nil
+	}
+	b.from, b.claim = mark, true
+	b.holds, err = v.findHolds(ctx, mark)
+	if err != nil {
+		return beginning{}, err
+	}
+	if len(b.holds.pending) > 0 {
+		b.holds.lsn = nothing
+	}
+	b.flush = newFlush("the position is lost", v.rules.CoverageAll())
+	if loaded.Verdict == cache.VerdictEmpty {
+		b.flush.reason = "first start"
+		return b, nil
+	}
+	v.log.Warn("redis has keys but no position: flushing the coverage of every rule", "detail", loaded.Detail)
+	v.emit("redis_rollback", "Redis has keys but no position of this instance: the coverage of every rule is flushed", map[string]any{"detail": loaded.Detail})
+	return b, nil
+}
+
+// changedRules is the flush of every rule that the position was not moved
+// with, word for word.
+func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, error) {
+	var f *flush
+	text, found, err := v.stream.Rules(ctx, old)
+	if err != nil {
+		return nil, fmt.Errorf("read the rules %s: %w", old, err)
+	}
+	if found {
+		targets, err := v.rules.CoverageChanged(text)
+		if err == nil {
+			f = newFlush("rules changed", targets)
+		} else {
+			v.log.Warn("the rules that the position was moved with cannot be read: flushing the coverage of every rule", "error", err)
+		}
+	}
+	if f == nil {
+		f = newFlush("rules changed", v.rules.CoverageAll())
+	}
+	v.log.Info("rules changed since the position was moved: flushing what they cover", "patterns", len(f.patterns), "keys", len(f.keys), "tags", len(f.tags))
+	v.emit("rules_changed", "the rules differ from those the position was moved with; what changed is flushed", map[string]any{
+		"old": old, "new": v.rules.Fingerprint(), "patterns": f.patterns, "keys": f.keys, "known": found,
+	})
+	return f, nil
+}
+
+// lastMark returns the last mark in the stream: everything below its LSN was
+// visible when it was published.
+func (v *Invalidator) lastMark(ctx context.Context) (stream.Point, bool, error) {
+	for {
+		before, err := v.stream.Info(ctx)
+		if err != nil {
+			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
+		}
+		js, err := v.stream.JetStream().Stream(ctx, "freshet-"+v.cfg.Name)
+		if err != nil {
+			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
+		}
+		msg, err := js.GetLastMsgForSubject(ctx, v.stream.Subjects().Mark())
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return stream.Point{}, false, nil
+		}
+		if err != nil {
+			return stream.Point{}, false, fmt.Errorf("look up the last mark: %w", err)
+		}
+		after, err := v.stream.Info(ctx)
+		if err != nil {
+			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
+		}
+		if before.ID != after.ID {
+			continue // re-created in between: the mark may belong to either
+		}
+		var mark cdc.Mark
+		id := msg.Header.Get(headerID)
+		if err := json.Unmarshal(msg.Data, &mark); err != nil || id == "" {
+			return stream.Point{}, false, nil // not ours: claim nothing
+		}
+		return stream.Point{Stream: after.ID, Seq: msg.Sequence, ID: id, LSN: mark.LSN, Time: mark.Time, Epoch: mark.Epoch}, true, nil
+	}
+}
+
+// headerID names a message within its session.
+const headerID = "Freshet-Id"
+
+// findHolds reads the gap messages up to the point and returns those whose
+// final message does not stand there.
+func (v *Invalidator) findHolds(ctx context.Context, point stream.Point) (holds, error) {
+	var h holds
+	info, err := v.stream.Info(ctx)
+	if err != nil {
+		return h, fmt.Errorf("look up the change stream: %w", err)
+	}
+	if info.ID != point.Stream {
+		return h, nil
+	}
+	js, err := v.stream.JetStream().Stream(ctx, "freshet-"+v.cfg.Name)
+	if err != nil {
+		return h, fmt.Errorf("look up the change stream: %w", err)
+	}
+	subject := jetstream.WithGetMsgSubject(v.stream.Subjects().Gap())
+	for seq := uint64(1); seq <= point.Seq; {
+		msg, err := js.GetMsg(ctx, seq, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return h, fmt.Errorf("look up gap messages: %w", err)
+		}
+		if msg.Sequence > point.Seq {
+			break
+		}
+		seq = msg.Sequence + 1
+		var gap cdc.Gap
+		if json.Unmarshal(msg.Data, &gap) == nil && gap.ID != "" {
+			h.pass(gapNote{id: gap.ID, final: gap.Final, before: stream.Point{LSN: nothing}})
+		}
+	}
+	h.lsn, h.time = 0, time.Time{}
+	return h, nil
+}
