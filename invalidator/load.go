@@ -2,12 +2,7 @@ package invalidator
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/cdc"
@@ -117,79 +112,4 @@ func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, err
 		"old": old, "new": v.rules.Fingerprint(), "patterns": f.patterns, "keys": f.keys, "known": found,
 	})
 	return f, nil
-}
-
-// lastMark returns the last mark in the stream: everything below its LSN was
-// visible when it was published.
-func (v *Invalidator) lastMark(ctx context.Context) (stream.Point, bool, error) {
-	for {
-		before, err := v.stream.Info(ctx)
-		if err != nil {
-			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
-		}
-		js, err := v.stream.JetStream().Stream(ctx, "freshet-"+v.cfg.Name)
-		if err != nil {
-			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
-		}
-		msg, err := js.GetLastMsgForSubject(ctx, v.stream.Subjects().Mark())
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return stream.Point{}, false, nil
-		}
-		if err != nil {
-			return stream.Point{}, false, fmt.Errorf("look up the last mark: %w", err)
-		}
-		after, err := v.stream.Info(ctx)
-		if err != nil {
-			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
-		}
-		if before.ID != after.ID {
-			continue // re-created in between: the mark may belong to either
-		}
-		var mark cdc.Mark
-		id := msg.Header.Get(headerID)
-		if err := json.Unmarshal(msg.Data, &mark); err != nil || id == "" {
-			return stream.Point{}, false, nil // not ours: claim nothing
-		}
-		return stream.Point{Stream: after.ID, Seq: msg.Sequence, ID: id, LSN: mark.LSN, Time: mark.Time, Epoch: mark.Epoch}, true, nil
-	}
-}
-
-// headerID names a message within its session.
-const headerID = "Freshet-Id"
-
-// findHolds reads the gap messages up to the point and returns those whose
-// final message does not stand there.
-func (v *Invalidator) findHolds(ctx context.Context, point stream.Point) (holds, error) {
-	var h holds
-	info, err := v.stream.Info(ctx)
-	if err != nil {
-		return h, fmt.Errorf("look up the change stream: %w", err)
-	}
-	if info.ID != point.Stream {
-		return h, nil
-	}
-	js, err := v.stream.JetStream().Stream(ctx, "freshet-"+v.cfg.Name)
-	if err != nil {
-		return h, fmt.Errorf("look up the change stream: %w", err)
-	}
-	subject := jetstream.WithGetMsgSubject(v.stream.Subjects().Gap())
-	for seq := uint64(1); seq <= point.Seq; {
-		msg, err := js.GetMsg(ctx, seq, subject)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
-		}
-		if err != nil {
-			return h, fmt.Errorf("look up gap messages: %w", err)
-		}
-		if msg.Sequence > point.Seq {
-			break
-		}
-		seq = msg.Sequence + 1
-		var gap cdc.Gap
-		if json.Unmarshal(msg.Data, &gap) == nil && gap.ID != "" {
-			h.pass(gapNote{id: gap.ID, final: gap.Final, before: stream.Point{LSN: nothing}})
-		}
-	}
-	h.lsn, h.time = 0, time.Time{}
-	return h, nil
 }

@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/rule"
 )
 
-// lookupTime bounds one lookup. One that takes longer widens its row.
-const lookupTime = 5 * time.Second
+const (
+	// lookupTime bounds one lookup. One that takes longer widens its row.
+	lookupTime = 5 * time.Second
+	// lookupAttempts is how often a lookup is tried.
+	lookupAttempts = 3
+)
 
 // kept is a message that waits for the answers to its lookups.
 type kept struct {
@@ -34,7 +38,7 @@ type answer struct {
 
 // Rows implements rule.LookupResults.
 func (a answers) Rows(l rule.Lookup) ([]cdc.Row, error) {
-	found, ok := a[lookupKey(l)]
+	found, ok := a[l.Key()]
 	if !ok {
 		return nil, errors.New("lookup was not queried")
 	}
@@ -43,21 +47,17 @@ func (a answers) Rows(l rule.Lookup) ([]cdc.Row, error) {
 
 var _ rule.LookupResults = answers(nil)
 
-// answer queries the distinct lookups of the batch and evaluates the messages
-// that waited for them. The query comes after the change became visible, so it
-// reads at least the state that the change left.
+// answer queries the batch's lookups, which the evaluator has made distinct,
+// and evaluates the messages that waited for them. A query comes after the
+// change became visible, so it reads at least the state that the change left.
 func (in *intake) answer(ctx context.Context, b *batch) {
 	if len(in.kept) == 0 {
 		return
 	}
 	found := make(answers, len(in.wanted))
 	for _, l := range in.wanted {
-		key := lookupKey(l)
-		if _, done := found[key]; done {
-			continue
-		}
 		rows, err := in.v.query(ctx, l)
-		found[key] = answer{rows: rows, err: err}
+		found[l.Key()] = answer{rows: rows, err: err}
 	}
 	for i, k := range in.kept {
 		in.evaluate(ctx, b, k.message, k.data, found)
@@ -66,26 +66,35 @@ func (in *intake) answer(ctx context.Context, b *batch) {
 	in.kept, in.wanted = in.kept[:0], in.wanted[:0]
 }
 
-func lookupKey(l rule.Lookup) string {
-	var b strings.Builder
-	b.WriteString(l.SQL)
-	for i, arg := range l.Args {
-		b.WriteByte(0)
-		if i < len(l.Null) && l.Null[i] {
-			b.WriteByte(1)
-			continue
-		}
-		b.WriteByte(2)
-		b.WriteString(arg)
-	}
-	return b.String()
-}
-
-// query runs one lookup.
+// query runs one lookup, and once more when the connection may have been at
+// fault: an error widens every row that needs the answer.
 func (v *Invalidator) query(ctx context.Context, l rule.Lookup) ([]cdc.Row, error) {
 	if v.lookups == nil {
 		return nil, errors.New("no database connection for lookups")
 	}
+	retry := backoff{min: 50 * time.Millisecond, max: time.Second}
+	for attempt := 1; ; attempt++ {
+		rows, err := v.queryOnce(ctx, l)
+		var refused *pgconn.PgError
+		if err == nil || attempt == lookupAttempts || ctx.Err() != nil || errors.As(err, &refused) && !transient(refused) {
+			return rows, err
+		}
+		retry.wait(ctx)
+	}
+}
+
+// transient reports whether the same query may succeed a moment later:
+// connection exceptions, a server that stops or starts, a serialization
+// failure, too many connections.
+func transient(err *pgconn.PgError) bool {
+	switch err.Code[:min(2, len(err.Code))] {
+	case "08", "40", "53", "57":
+		return true
+	}
+	return false
+}
+
+func (v *Invalidator) queryOnce(ctx context.Context, l rule.Lookup) ([]cdc.Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	args := make([]any, 0, len(l.Args)+1)
