@@ -2,6 +2,7 @@ package servers
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -53,8 +54,7 @@ func newGuard(parent, kind string) (*guard, error) {
 	// The folder comes after its guard: at no moment is it unguarded.
 	g := &guard{folder: folder, shell: shell, pipe: write}
 	if err := os.Mkdir(folder, 0o700); err != nil {
-		g.close()
-		return nil, fmt.Errorf("create folder %s: %w", folder, err)
+		return nil, errors.Join(fmt.Errorf("create folder %s: %w", folder, err), g.close())
 	}
 	return g, nil
 }

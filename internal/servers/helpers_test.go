@@ -40,15 +40,11 @@ func query[T any](t *testing.T, p *servers.Postgres, sql string) T {
 }
 
 // processes maps every process that runs, and is no zombie, to its parent.
-// It asks ps, so that it shares nothing with the code under test.
 func processes(t *testing.T) map[int]int {
 	t.Helper()
-	out, err := osexec.CommandContext(t.Context(), "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=").Output()
-	if err != nil {
-		t.Fatalf("ps: %v (on Debian and Ubuntu: apt-get install procps)", err)
-	}
+	lines := processTable(t)
 	found := make(map[int]int)
-	for line := range strings.Lines(string(out)) {
+	for _, line := range lines {
 		fields := strings.Fields(line)
 		if len(fields) < 3 || strings.HasPrefix(fields[2], "Z") {
 			continue
@@ -57,7 +53,41 @@ func processes(t *testing.T) map[int]int {
 		parent, _ := strconv.Atoi(fields[1])
 		found[pid] = parent
 	}
+	if found[os.Getpid()] != os.Getppid() {
+		t.Fatalf("the process table does not show ourselves: %v", lines)
+	}
 	return found
+}
+
+// processTable lists id, parent and state of each process. Small systems have
+// no ps, and Linux needs none.
+func processTable(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		out, err := osexec.CommandContext(t.Context(), "ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=").Output()
+		if err != nil {
+			t.Fatalf("ps: %v", err)
+		}
+		return strings.Split(string(out), "\n")
+	}
+	var lines []string
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended since
+		}
+		field := func(name string) string {
+			_, rest, _ := strings.Cut(string(status), "\n"+name+":\t")
+			value, _, _ := strings.Cut(rest, "\n")
+			return value
+		}
+		lines = append(lines, field("Pid")+" "+field("PPid")+" "+field("State"))
+	}
+	return lines
 }
 
 func existing(t *testing.T, pid int) bool {
@@ -77,10 +107,11 @@ func childrenOf(t *testing.T, pid int) []int {
 	return children
 }
 
-// enterableDir is a temporary folder that any account can enter.
+// enterableDir is a temporary folder that any account can enter, which
+// t.TempDir is not.
 func enterableDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "freshet-test-")
+	dir, err := os.MkdirTemp("", "freshet-test-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}

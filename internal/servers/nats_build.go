@@ -44,7 +44,7 @@ func FindNATS(ctx context.Context, bin string) (string, error) {
 		return "", fmt.Errorf("build nats-server: %w", err)
 	}
 	folder := filepath.Join(cache, "freshet")
-	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // G301: nothing secret in it
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("build nats-server: %w", err)
 	}
 	path := filepath.Join(folder, fmt.Sprintf("nats-server-%s-%s-%s", version, runtime.GOOS, runtime.GOARCH))
@@ -66,7 +66,7 @@ func buildNATS(ctx context.Context, path string) error {
 	}
 	defer lock.Close() // and with it the lock
 	for {
-		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // G115: a file descriptor
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			break
 		}
@@ -84,7 +84,7 @@ func buildNATS(ctx context.Context, path string) error {
 	}
 	// Renamed when complete: whoever finds it at path finds all of it.
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
-	defer os.Remove(temporary)
+	defer func() { _ = os.Remove(temporary) }() // it is there only after an error
 	if _, err := goCommand(ctx, "build", "-trimpath", "-ldflags=-s -w", "-o", temporary, natsModule); err != nil {
 		return err
 	}

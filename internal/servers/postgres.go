@@ -207,7 +207,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 	}
 	return p.proc.await(ctx, func(context.Context) error {
 		// Line 8 is the state that pg_ctl waits for.
-		text, err := os.ReadFile(pidFile) //nolint:gosec // G304: in our own folder
+		text, err := os.ReadFile(pidFile)
 		if err != nil {
 			return err
 		}
@@ -250,23 +250,15 @@ func (p *Postgres) freeze() ([]int, error) {
 		return nil, err
 	}
 	// The signal has been sent, but a fork in progress still finishes.
-	deadline := time.Now().Add(stopTimeout)
-	for !stopped(pid) {
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("freeze postgres %d: still running after %v", pid, stopTimeout)
-		}
-		time.Sleep(pollInterval)
+	if !within(stopTimeout, func() bool { return stopped(pid) }) {
+		return nil, fmt.Errorf("freeze postgres %d: still running after %v", pid, stopTimeout)
 	}
 	return childrenOf(pid)
 }
 
 func awaitGone(pids []int) error {
-	deadline := time.Now().Add(stopTimeout)
-	for slices.ContainsFunc(pids, alive) {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("kill postgres: children of %v still there after %v", pids, stopTimeout)
-		}
-		time.Sleep(pollInterval)
+	if !within(stopTimeout, func() bool { return !slices.ContainsFunc(pids, alive) }) {
+		return fmt.Errorf("kill postgres: children of %v still there after %v", pids, stopTimeout)
 	}
 	return nil
 }

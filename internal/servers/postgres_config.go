@@ -110,7 +110,7 @@ func (p *Postgres) writeConfig() error {
 	}
 
 	main := filepath.Join(p.DataDir(), "postgresql.conf")
-	text, err := os.ReadFile(main) //nolint:gosec // G304: in our own folder
+	text, err := os.ReadFile(main)
 	if err != nil {
 		return err
 	}

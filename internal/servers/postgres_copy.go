@@ -46,12 +46,12 @@ func copyTree(from, to string, account *syscall.Credential, skip func(name strin
 }
 
 func copyFile(from, to string) error {
-	in, err := os.Open(from) //nolint:gosec // G304: in our own folder
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // G304: in our own folder
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func copyFile(from, to string) error {
 // pg_control and at the head of each segment of the write-ahead log.
 func renewIdentifier(data string) error {
 	// Made as initdb makes it: seconds in the upper half, then chance.
-	identifier := uint64(time.Now().Unix())<<32 | uint64(rand.Uint32()) //nolint:gosec // G115: after 1970
+	identifier := uint64(time.Now().Unix())<<32 | uint64(rand.Uint32())
 	err := editFile(filepath.Join(data, "global", "pg_control"), func(control []byte) error {
 		return setControlIdentifier(control, identifier)
 	})
@@ -111,7 +111,7 @@ func setControlIdentifier(control []byte, identifier uint64) error {
 
 // editFile changes the first bytes of a file in place.
 func editFile(path string, edit func(head []byte) error) error {
-	file, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // G304: in our own folder
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func chown(path string, account *syscall.Credential) error {
 
 // commandAs prepares one of Postgres' tools. When ctx ends, the tool does.
 func commandAs(ctx context.Context, account *syscall.Credential, folder, program string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // G204: our own list of programs
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = folder
 	cmd.Env = environment()
 	cmd.WaitDelay = 5 * time.Second

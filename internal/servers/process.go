@@ -218,6 +218,22 @@ func (p *process) await(ctx context.Context, ready func(context.Context) error) 
 	}
 }
 
+// within polls until condition is true, and reports whether it came to be.
+func within(timeout time.Duration, condition func() bool) bool {
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for !condition() {
+		select {
+		case <-deadline.C:
+			return condition()
+		case <-ticker.C:
+		}
+	}
+	return true
+}
+
 // tail returns the end of the log.
 func (p *process) tail() string {
 	log, err := os.Open(p.logPath())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,15 +162,8 @@ func (c *RedisCluster) AwaitOK(ctx context.Context) error {
 
 // URL is the cluster's URL as go-redis parses it for a cluster client.
 func (c *RedisCluster) URL() string {
-	addrs := c.Addrs()
-	u := c.nodes[0].URL() + "?"
-	for i, addr := range addrs[1:] {
-		if i > 0 {
-			u += "&"
-		}
-		u += "addr=" + addr
-	}
-	return strings.TrimSuffix(u, "?")
+	others := url.Values{"addr": c.Addrs()[1:]}
+	return strings.TrimSuffix(c.nodes[0].URL()+"?"+others.Encode(), "?")
 }
 
 // Addrs are the addresses of all nodes.

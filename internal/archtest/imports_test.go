@@ -1,0 +1,244 @@
+package archtest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/freshet-dev/freshet"
+
+// rule says what one package may import outside its tests.
+type rule struct {
+	// ours are the packages of this module, relative to it.
+	ours []string
+	// theirs are the prefixes of packages of other modules; nil is any.
+	theirs []string
+}
+
+var (
+	nothing = []string{}
+	redis   = []string{"github.com/redis/go-redis/v9", "golang.org/x/sync"}
+)
+
+// rules hold for the packages that have a promise to keep. All others put
+// those together (service, demo, verify, …): they may import anything but cmd
+// and internal/config, and none of the packages here may import them.
+var rules = map[string]rule{
+	// Whoever imports the library gets Redis' client and no more.
+	"cache":           {ours: nothing, theirs: append([]string{"github.com/klauspost/compress"}, redis...)},
+	"cache/near":      {ours: []string{"cache"}, theirs: append([]string{"github.com/maypok86/otter/v2", "github.com/nats-io/nats.go"}, redis...)},
+	"cache/ratelimit": {ours: []string{"cache"}, theirs: redis},
+	"cache/httpcache": {ours: []string{"cache"}, theirs: redis},
+	"cache/presets":   {ours: []string{"cache", "cache/ratelimit", "cache/httpcache"}, theirs: redis},
+
+	"internal/cdc":      {ours: nothing, theirs: nothing},
+	"internal/pgoutput": {ours: []string{"internal/cdc"}, theirs: nothing},
+	"internal/rule":     {ours: []string{"internal/cdc"}, theirs: nothing}, // pure: no client of any server
+	"internal/stream":   {ours: []string{"internal/cdc"}},
+	"internal/catalog":  {ours: []string{"internal/cdc"}},
+	"internal/monitor":  {ours: nothing}, // takes what satisfies a small interface
+
+	// The three parts meet on the stream and never import one another.
+	"consumer":    {ours: []string{"internal/cdc", "internal/stream", "internal/catalog", "internal/pgoutput"}},
+	"invalidator": {ours: []string{"internal/cdc", "internal/stream", "internal/rule", "cache", "cache/near"}},
+	"warmer":      {ours: []string{"internal/cdc", "internal/stream", "internal/rule", "cache", "cache/near"}},
+
+	// Knows the parts' Config types. Only cmd imports it.
+	"internal/config": {ours: []string{
+		"consumer", "invalidator", "warmer", "cache", "internal/rule", "internal/monitor", "internal/stream", "internal/cdc",
+	}},
+
+	"internal/servers": {ours: nothing},
+}
+
+// nowhere are packages that no program and no public package may contain.
+var nowhere = map[string]string{
+	"testing":                               "test code in a program",
+	module + "/internal/servers/servertest": "test code in a program",
+}
+
+// outOfCache are modules that importers of the library must never inherit.
+var outOfCache = []string{
+	"github.com/jackc/", "github.com/nats-io/nats-server", "github.com/prometheus/", "github.com/spf13/",
+	"github.com/goccy/", module + "/internal/", module + "/consumer", module + "/invalidator", module + "/warmer",
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Standard   bool
+	Deps       []string
+	Error      *struct{ Err string }
+}
+
+func TestDirectImports(t *testing.T) {
+	t.Parallel()
+	for _, p := range list(t) {
+		name := relative(p.ImportPath)
+		for _, imported := range p.Imports {
+			if reason := forbidden(name, imported); reason != "" {
+				t.Errorf("%s imports %s: %s", name, imported, reason)
+			}
+		}
+	}
+}
+
+// TestRulesForbid keeps the test above honest: it must be able to fail.
+func TestRulesForbid(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		from, to string
+		ok       bool
+	}{
+		{"consumer", module + "/internal/stream", true},
+		{"consumer", module + "/internal/rule", false},
+		{"consumer", module + "/invalidator", false},
+		{"invalidator", module + "/consumer", false},
+		{"invalidator", module + "/cache/near", true},
+		{"invalidator", module + "/internal/service", false},
+		{"internal/monitor", module + "/consumer", false},
+		{"internal/service", module + "/consumer", true},
+		{"internal/service", module + "/internal/config", false},
+		{"cmd/freshet", module + "/internal/config", true},
+		{"internal/rule", "github.com/redis/go-redis/v9", false},
+		{"internal/cdc", "encoding/json", true},
+		{"internal/cdc", "golang.org/x/sync/errgroup", false},
+		{"cache", "golang.org/x/sync/singleflight", true},
+		{"cache", "golang.org/x/synchronous", false},
+		{"cache", module + "/internal/cdc", false},
+		{"cache/anything", module + "/internal/cdc", false},
+		{"cache/near", "github.com/nats-io/nats-server/v2/server", false},
+	} {
+		if got := forbidden(tc.from, tc.to) == ""; got != tc.ok {
+			t.Errorf("%s imports %s: allowed %v, want %v", tc.from, tc.to, got, tc.ok)
+		}
+	}
+}
+
+func TestTransitiveImports(t *testing.T) {
+	t.Parallel()
+	programs := 0
+	for _, p := range list(t) {
+		name := relative(p.ImportPath)
+		program, public := strings.HasPrefix(name, "cmd/"), name == "cache" || strings.HasPrefix(name, "cache/")
+		if !program && !public {
+			continue
+		}
+		programs++
+		for _, dep := range p.Deps {
+			if reason, bad := nowhere[dep]; bad {
+				t.Errorf("%s depends on %s: %s", name, dep, reason)
+			}
+			if public && slices.ContainsFunc(outOfCache, func(prefix string) bool { return strings.HasPrefix(dep, prefix) }) {
+				t.Errorf("%s depends on %s, which its importers would inherit", name, dep)
+			}
+		}
+	}
+	if programs == 0 {
+		t.Fatal("no program and no public package found; the test would prove nothing")
+	}
+}
+
+// TestEveryRuleHasItsPackage finds rules that outlived their package.
+func TestEveryRuleHasItsPackage(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, p := range list(t) {
+		names = append(names, relative(p.ImportPath))
+	}
+	// Those of later releases have their place in the rules already.
+	planned := []string{"cache/near", "cache/ratelimit", "cache/httpcache", "cache/presets", "warmer"}
+	for name := range rules {
+		if !slices.Contains(names, name) && !slices.Contains(planned, name) {
+			t.Errorf("there is a rule for %s, and no such package", name)
+		}
+	}
+}
+
+// forbidden returns why a package may not import another, or "".
+func forbidden(name, imported string) string {
+	program := strings.HasPrefix(name, "cmd/")
+	if !ours(imported) {
+		if standard(imported) {
+			return ""
+		}
+		if r, ruled := ruleOf(name); ruled && r.theirs != nil && !slices.ContainsFunc(r.theirs, func(prefix string) bool {
+			return imported == prefix || strings.HasPrefix(imported, prefix+"/")
+		}) {
+			return "not among the modules that it may use"
+		}
+		return ""
+	}
+	target := relative(imported)
+	switch r, ruled := ruleOf(name); {
+	case program:
+		return ""
+	case ruled && !slices.Contains(r.ours, target):
+		return "its rule does not have it"
+	case strings.HasPrefix(target, "cmd/"):
+		return "a program is not a library"
+	case target == "internal/config":
+		return "only programs read the configuration file"
+	}
+	return ""
+}
+
+// ruleOf returns the rule of a package. A new package below cache gets the
+// strictest one.
+func ruleOf(name string) (rule, bool) {
+	if r, found := rules[name]; found {
+		return r, true
+	}
+	if strings.HasPrefix(name, "cache/") {
+		return rule{ours: []string{"cache"}, theirs: redis}, true
+	}
+	return rule{}, false
+}
+
+func ours(importPath string) bool {
+	return importPath == module || strings.HasPrefix(importPath, module+"/")
+}
+
+func relative(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+// standard reports whether a package is of the standard library: its first
+// element has no dot.
+func standard(importPath string) bool {
+	first, _, _ := strings.Cut(importPath, "/")
+	return !strings.Contains(first, ".")
+}
+
+// list returns the packages of this module with all they depend on.
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,Standard,Deps,Error", path.Join(module, "..."))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v: %s", err, stderr.String())
+	}
+	var pkgs []pkg
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if len(pkgs) < 5 {
+		t.Fatalf("go list found %d packages; the test would prove nothing", len(pkgs))
+	}
+	return pkgs
+}
