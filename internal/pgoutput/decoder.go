@@ -93,7 +93,7 @@ func (d *Decoder) decodeRelation(data []byte) (Message, error) {
 	r := reader{data: data, off: 1, name: "relation"}
 	m := &d.relation
 	m.OID = r.uint32("OID")
-	m.Namespace = r.string("namespace")
+	m.Namespace = r.namespace()
 	m.Name = r.string("name")
 	m.Identity = Identity(r.byte("replica identity"))
 	n := int(r.uint16("number of columns"))
@@ -116,10 +116,6 @@ func (d *Decoder) decodeRelation(data []byte) (Message, error) {
 	if err := r.end(); err != nil {
 		return nil, err
 	}
-	// Namespace of pg_catalog is sent as an empty string.
-	if m.Namespace == "" {
-		m.Namespace = "pg_catalog"
-	}
 	return m, nil
 }
 
@@ -127,7 +123,7 @@ func (d *Decoder) decodeType(data []byte) (Message, error) {
 	r := reader{data: data, off: 1, name: "type"}
 	m := &d.typ
 	m.OID = r.uint32("OID")
-	m.Namespace = r.string("namespace")
+	m.Namespace = r.namespace()
 	m.Name = r.string("name")
 	if err := r.end(); err != nil {
 		return nil, err

@@ -155,6 +155,10 @@ func canonical(m pgoutput.Message, data []byte) []byte {
 		if len(again) == len(data) || data[5] == 0 {
 			return again
 		}
+	case *pgoutput.Type:
+		if data[5] == 0 {
+			return encode(m)
+		}
 	case *pgoutput.Truncate:
 		data[5] &= 3
 	case *pgoutput.LogicalMessage:

@@ -65,6 +65,7 @@ type RelationColumn struct {
 }
 
 // Type names a type that is not built in, before the relation that uses it.
+// For a domain it has the domain's OID and the name of the type below it.
 type Type struct {
 	OID       uint32
 	Namespace string

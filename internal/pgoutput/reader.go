@@ -92,6 +92,14 @@ func (r *reader) string(want string) string {
 	return s
 }
 
+// namespace reads a schema's name; pg_catalog is sent as an empty string.
+func (r *reader) namespace() string {
+	if name := r.string("namespace"); name != "" || r.err != nil {
+		return name
+	}
+	return "pg_catalog"
+}
+
 // bytes returns the next n bytes, aliasing the input.
 func (r *reader) bytes(n uint32, want string) []byte {
 	if uint64(n) > uint64(len(r.data)-r.off) {

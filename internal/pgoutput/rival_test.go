@@ -64,7 +64,9 @@ func compare(m pgoutput.Message, data []byte) (difference string) {
 	case *pgoutput.Type:
 		t := theirs.(*pglogrepl.TypeMessage)
 		c.equal("oid", m.OID, t.DataType)
-		c.equal("namespace", m.Namespace, t.Namespace)
+		if t.Namespace != "" {
+			c.equal("namespace", m.Namespace, t.Namespace)
+		}
 		c.equal("name", m.Name, t.Name)
 	case *pgoutput.Insert:
 		t := theirs.(*pglogrepl.InsertMessage)
