@@ -2,7 +2,6 @@ package invalidator
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/freshet-dev/freshet/cache"
@@ -16,13 +15,6 @@ type applying struct {
 	queue   queue
 	written cache.Position // as on the masters
 	moved   time.Time      // when written was written
-	// full is set while Redis refuses writes for want of memory. Deletes are
-	// done, but the counters that would prove it cannot be advanced, so no
-	// position is moved until the stream has been read again.
-	full bool
-	// counted is false while a pass has ended whose deletes no counter stands
-	// behind yet.
-	uncounted bool
 }
 
 // first does what has to be done before the position may be claimed: exact
@@ -61,12 +53,9 @@ func (s *applying) run(ctx context.Context, b beginning) error {
 			}
 			err = s.apply(ctx, b)
 		case <-s.swept:
-			s.uncounted = true
 			err = s.moveUnlessBusy(ctx)
 		case <-tick.C:
-			if err = s.probe(ctx); err == nil {
-				err = s.moveUnlessBusy(ctx)
-			}
+			err = s.moveUnlessBusy(ctx)
 		}
 		if err != nil {
 			return err
@@ -122,42 +111,14 @@ func (s *applying) apply(ctx context.Context, b *batch) error {
 	return s.moveUnlessBusy(ctx)
 }
 
-// remove applies until it succeeds. Redis that is merely full has done the
-// deletes: that is enough to go on, not enough to move.
-func (s *applying) remove(ctx context.Context, todo cache.Batch) (cache.Applied, error) {
-	var done cache.Applied
-	err := s.untilDone(ctx, func(ctx context.Context) (err error) {
+// remove applies until it succeeds. A Redis that is merely full deletes, and
+// that is success here; it shows when the position is to be moved.
+func (s *applying) remove(ctx context.Context, todo cache.Batch) (done cache.Applied, err error) {
+	err = s.untilDone(ctx, func(ctx context.Context) (err error) {
 		done, err = s.v.applier.Apply(ctx, todo)
-		if err != nil && cache.IsFull(err) {
-			s.full = true
-			s.v.redisAway(err)
-			return nil
-		}
 		return err
 	})
-	if err == nil && ctx.Err() == nil {
-		s.uncounted = false
-	}
 	return done, err
-}
-
-// probe asks a full Redis whether it accepts writes again.
-func (s *applying) probe(ctx context.Context) error {
-	if !s.full {
-		return nil
-	}
-	_, err := s.v.applier.Apply(ctx, cache.Batch{})
-	switch {
-	case err == nil:
-		// What was deleted meanwhile has no counter behind it: a failover
-		// could have undone it unseen. Read it again.
-		s.v.redisBack()
-		return errReread
-	case errors.Is(err, cache.ErrForeignOwner), errors.Is(err, cache.ErrRolledBack):
-		return err
-	}
-	s.v.redisAway(err)
-	return nil // the next tick asks again
 }
 
 // moveUnlessBusy moves the position when nothing is waiting to be applied, and
@@ -172,25 +133,32 @@ func (s *applying) moveUnlessBusy(ctx context.Context) error {
 // move moves the position over everything that is finished.
 func (s *applying) move(ctx context.Context) error {
 	s.queue.advance()
-	if !s.queue.movable || s.full {
+	if !s.queue.movable {
 		return nil
 	}
 	next := s.queue.position(s.v.cfg.ID, s.rules)
 	if same(next, s.written) {
 		return nil
 	}
+	full := false
 	err := s.untilDone(ctx, func(ctx context.Context) error {
 		err := s.v.applier.Move(ctx, next)
-		if err != nil && cache.IsFull(err) {
-			s.full = true
+		if full = cache.IsFull(err); full {
 			s.v.redisAway(err)
 			return nil
 		}
 		return err
 	})
-	if err != nil || ctx.Err() != nil || s.full {
+	switch {
+	case err != nil || ctx.Err() != nil:
 		return err
+	case full:
+		// Deletes go on without a counter behind them. The next tick asks
+		// again; when there is memory, the applier says ErrRolledBack and what
+		// was deleted meanwhile is read and applied once more.
+		return nil
 	}
+	s.v.redisBack(StateRedisFull)
 	s.written, s.moved = next, time.Now()
 	p := s.status(next)
 	s.v.stats.moved(p)

@@ -71,7 +71,6 @@ func (in *intake) tell(now stream.Break) {
 		return
 	}
 	in.breach.told = true
-	in.v.log.Warn("the change stream has a hole: applying on, the position stays", "reason", now.Reason, "seq", in.last.Seq, "lsn", in.last.LSN)
 	in.v.emit("stream_loss", "the change stream has a hole ("+now.Reason+"); what the slot still has is sent again, the rest is flushed", map[string]any{
 		"reason": now.Reason, "seq": in.last.Seq, "lsn": in.last.LSN.String(), "at": now.At,
 	})

@@ -35,7 +35,6 @@ func (d *deadLetters) letter(ctx context.Context, table cdc.TableName, reason st
 		return
 	}
 	if d.sent == 1 {
-		d.v.log.Warn("a change could not be evaluated: everything that depends on its table is invalidated", "table", table.String(), "reason", reason, "not_kept", d.dropped)
 		d.v.emit("poison", "a change could not be evaluated and was widened to everything that depends on its table; see the dead-letter stream", map[string]any{
 			"table": table.String(), "reason": reason, "not_kept": d.dropped,
 		})

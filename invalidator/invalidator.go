@@ -15,10 +15,6 @@ import (
 // role is the name of the lease that the active invalidator holds.
 const role = "invalidator"
 
-// errReread ends a reading that has to begin again from the position on the
-// masters although none of them has forgotten anything.
-var errReread = errors.New("invalidator: read again from the position")
-
 // Invalidator applies the change stream to the cache.
 type Invalidator struct {
 	cfg     Config
@@ -93,8 +89,8 @@ func (v *Invalidator) waiting(holder string) {
 func (v *Invalidator) lead(ctx context.Context) error {
 	v.stats.phase(StateLoading)
 	v.stats.owner(v.cfg.ID)
+	defer v.stats.phase(StateWaiting)
 	v.emit("takeover", "invalidator "+v.cfg.ID+" is active", nil)
-	v.log.Info("active")
 	retry := backoff{min: 10 * time.Millisecond, max: time.Second}
 	for ctx.Err() == nil {
 		started := time.Now()
@@ -106,10 +102,7 @@ func (v *Invalidator) lead(ctx context.Context) error {
 		case errors.Is(err, cache.ErrForeignOwner):
 			return err
 		case errors.Is(err, cache.ErrRolledBack):
-			v.log.Warn("redis forgot what was applied to it: reading again from the lowest position", "error", err)
 			v.emit("redis_rollback", "a Redis master forgot what was applied to it (failover, restored dump or crash); it is applied again from the lowest position", map[string]any{"detail": err.Error()})
-		case errors.Is(err, errReread):
-			v.log.Info("reading again from the position")
 		case err != nil:
 			v.log.Error("reading the change stream ended; beginning again", "error", err)
 			v.stats.reason(err.Error())

@@ -83,7 +83,6 @@ func (v *Invalidator) begin(ctx context.Context) (beginning, error) {
 		b.flush.reason = "first start"
 		return b, nil
 	}
-	v.log.Warn("redis has keys but no position: flushing the coverage of every rule", "detail", loaded.Detail)
 	v.emit("redis_rollback", "Redis has keys but no position of this instance: the coverage of every rule is flushed", map[string]any{"detail": loaded.Detail})
 	return b, nil
 }
@@ -107,7 +106,6 @@ func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, err
 	if f == nil {
 		f = newFlush("rules changed", v.rules.CoverageAll())
 	}
-	v.log.Info("rules changed since the position was moved: flushing what they cover", "patterns", len(f.patterns), "keys", len(f.keys), "tags", len(f.tags))
 	v.emit("rules_changed", "the rules differ from those the position was moved with; what changed is flushed", map[string]any{
 		"old": old, "new": v.rules.Fingerprint(), "patterns": f.patterns, "keys": f.keys, "known": found,
 	})

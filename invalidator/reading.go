@@ -72,6 +72,7 @@ func (v *Invalidator) read(ctx context.Context) error {
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
+	v.redisBack(StateRedisFull)
 	r.reader, err = v.stream.NewReader(ctx, b.from)
 	if err != nil {
 		return err
@@ -121,7 +122,7 @@ func (r *reading) untilDone(ctx context.Context, f func(context.Context) error) 
 		err := f(ctx)
 		switch {
 		case err == nil:
-			r.v.redisBack()
+			r.v.redisBack(StateRedisDown)
 			return nil
 		case ctx.Err() != nil:
 			return nil
@@ -144,13 +145,13 @@ func (v *Invalidator) redisAway(err error) {
 	if !v.stats.trouble(state, err) {
 		return
 	}
-	v.log.Warn(message, "error", err)
 	v.emit(string(state), message, map[string]any{"error": err.Error()})
 }
 
-// redisBack ends what redisAway said.
-func (v *Invalidator) redisBack() {
-	if state, was := v.stats.calm(); was {
-		v.log.Info("redis accepts commands again", "was", state)
+// redisBack ends what redisAway said about one kind of trouble. A Redis that
+// deletes may still be full, so only what was written ends that.
+func (v *Invalidator) redisBack(state State) {
+	if v.stats.calm(state) {
+		v.log.Info("redis does what it is asked to again", "was", state)
 	}
 }

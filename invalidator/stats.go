@@ -106,16 +106,15 @@ func (st *stats) trouble(s State, err error) bool {
 	return news
 }
 
-// calm ends trouble and returns what it was.
-func (st *stats) calm() (State, bool) {
+// calm ends trouble of one kind and reports whether there was any.
+func (st *stats) calm(s State) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	was := st.away
-	if was == "" {
-		return "", false
+	if st.away != s {
+		return false
 	}
 	st.away, st.s.Reason = "", ""
-	return was, true
+	return true
 }
 
 func (st *stats) broken(holed bool, why string) {

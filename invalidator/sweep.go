@@ -3,7 +3,6 @@ package invalidator
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/freshet-dev/freshet/cache"
 )
@@ -124,7 +123,6 @@ func (r *reading) sweepCoverage(ctx context.Context, work []passWork) error {
 		r.announcePatterns(patterns, int(swept.Removed))
 	}
 	for _, w := range work {
-		r.v.log.Info("flushed", "reason", w.flush.reason, "patterns", len(w.flush.patterns), "keys", len(w.flush.keys), "removed", swept.Removed, "took", swept.Took.Round(time.Millisecond))
 		fields := map[string]any{
 			"reason": w.flush.reason, "patterns": w.flush.patterns, "keys": len(w.flush.keys), "tags": len(w.flush.tags),
 			"removed": swept.Removed, "scanned": swept.Scanned, "took_ms": swept.Took.Milliseconds(),
