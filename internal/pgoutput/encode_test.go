@@ -34,7 +34,7 @@ func encode(m pgoutput.Message) []byte {
 		b = append(b, byte(m.Identity))
 		b = binary.BigEndian.AppendUint16(b, uint16(len(m.Columns)))
 		for _, c := range m.Columns {
-			b = append(b, flag(c.Key))
+			b = append(b, bit(c.Key))
 			b = appendString(b, c.Name)
 			b = binary.BigEndian.AppendUint32(b, c.Type)
 			b = binary.BigEndian.AppendUint32(b, uint32(c.Modifier))
@@ -62,12 +62,12 @@ func encode(m pgoutput.Message) []byte {
 	case *pgoutput.Truncate:
 		b = append(b, 'T')
 		b = binary.BigEndian.AppendUint32(b, uint32(len(m.Relations)))
-		b = append(b, flag(m.Cascade)|flag(m.RestartIdentity)<<1)
+		b = append(b, bit(m.Cascade)|bit(m.RestartIdentity)<<1)
 		for _, oid := range m.Relations {
 			b = binary.BigEndian.AppendUint32(b, oid)
 		}
 	case *pgoutput.LogicalMessage:
-		b = append(b, 'M', flag(m.Transactional))
+		b = append(b, 'M', bit(m.Transactional))
 		b = binary.BigEndian.AppendUint64(b, uint64(m.LSN))
 		b = appendString(b, m.Prefix)
 		b = binary.BigEndian.AppendUint32(b, uint32(len(m.Content)))
@@ -76,7 +76,7 @@ func encode(m pgoutput.Message) []byte {
 	return b
 }
 
-func flag(on bool) byte {
+func bit(on bool) byte {
 	if on {
 		return 1
 	}

@@ -8,13 +8,10 @@ import (
 )
 
 // recorded returns the messages of testdata/recorded.hex, one a line, which a
-// real server sent (TestRecorded in this package writes them with -update).
+// real server sent (TestServer writes them with -update).
 func recorded(tb testing.TB) [][]byte {
 	tb.Helper()
 	f, err := os.Open("testdata/recorded.hex")
-	if os.IsNotExist(err) {
-		return nil
-	}
 	if err != nil {
 		tb.Fatal(err)
 	}
