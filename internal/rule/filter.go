@@ -91,11 +91,10 @@ func parseTime(v string) (time.Time, error) {
 		}
 		return t, nil
 	}
-	layouts := [...]string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999"}
-	if v[len("2006-01-02")] == ' ' {
-		layouts = [...]string{"2006-01-02 15:04:05.999999999Z07", "2006-01-02 15:04:05.999999999"}
-	}
-	for _, layout := range layouts {
+	for _, layout := range []string{
+		time.RFC3339Nano, "2006-01-02T15:04:05",
+		"2006-01-02 15:04:05Z07", "2006-01-02 15:04:05Z07:00", time.DateTime, // fractions are read without being asked for
+	} {
 		if t, err := time.Parse(layout, v); err == nil {
 			return t.UTC(), nil
 		}

@@ -84,9 +84,11 @@ func (c *compiler) identities() {
 }
 
 // unusableTable reports whether the table's UPDATEs and DELETEs fail in a
-// publication that publishes them.
+// publication that publishes them. Partitions that are each identified by
+// other columns are usable and have none in common.
 func unusableTable(t *Table) bool {
-	return t.Identity != IdentityFull && len(t.IdentityColumns) == 0
+	return t.Identity == IdentityNothing ||
+		t.Identity != IdentityFull && len(t.IdentityColumns) == 0 && t.Leaf == ""
 }
 
 // unusable finds rules on tables without a usable identity. A publication
@@ -120,8 +122,10 @@ func onLeaf(t *Table) string {
 
 func describeIdentity(t *Table) string {
 	switch {
+	case t.Identity == IdentityNothing:
+		return "none"
 	case len(t.IdentityColumns) == 0:
-		return t.Identity
+		return "its partitions have no identity column in common"
 	case t.Identity == IdentityDefault:
 		return "the primary key: " + strings.Join(t.IdentityColumns, ", ")
 	default:

@@ -3,6 +3,7 @@ package rule
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"github.com/freshet-dev/freshet/internal/cdc"
 )
@@ -78,13 +79,22 @@ func (e *Evaluator) Lookups(m *cdc.Message, dst []Lookup) []Lookup {
 					continue
 				}
 				e.asked[string(e.text)] = struct{}{}
-				l.Args = slices.Clone(l.Args)
+				l.Args = cloneTexts(l.Args)
 				dst = append(dst, l)
 			}
 		}
 	}
 	e.change = nil
 	return dst
+}
+
+// cloneTexts copies texts out of the message's buffer, which they may outlive.
+func cloneTexts(texts []string) []string {
+	clones := make([]string, len(texts))
+	for i, text := range texts {
+		clones[i] = strings.Clone(text)
+	}
+	return clones
 }
 
 func imagesOf(op cdc.Op) []image {

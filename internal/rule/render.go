@@ -181,8 +181,9 @@ func (e *Evaluator) filtered(p *part, text string) (string, bool) {
 
 // task records a warm task for the key in e.text.
 func (e *Evaluator) task(w *warm, img image, before, after cdc.Row) {
-	args, nulls, ok := e.bindArgs(nil, w.args, img, before, after)
-	if !ok {
+	var nulls []bool
+	var ok bool
+	if e.args, nulls, ok = e.bindArgs(e.args[:0], w.args, img, before, after); !ok {
 		return
 	}
 	index := 0
@@ -193,7 +194,7 @@ func (e *Evaluator) task(w *warm, img image, before, after cdc.Row) {
 	}
 	key := string(e.text)
 	id := warmID{e.rule.index, index, key}
-	task := WarmTask{Rule: e.rule.index, Warm: index, Key: key, Args: args, Null: nulls}
+	task := WarmTask{Rule: e.rule.index, Warm: index, Key: key, Args: cloneTexts(e.args), Null: nulls}
 	seen, ok := e.warms[id]
 	switch {
 	case !ok:

@@ -36,7 +36,7 @@ func parseQuery(text string) (q query, mistakes []mistake) {
 				first = i
 			}
 			if end > len(text) {
-				wrong(i, len(text)-i, "a quoted "+what+" is not closed", "")
+				wrong(i, len(text)-i, "a "+what+" is not closed", "")
 				end = len(text)
 			}
 			unbraced, inside := unbrace(text[i:end], i, what)
@@ -120,9 +120,9 @@ func skipQuoted(text string, i int) (end int, what string) {
 	case rest[0] == '\'':
 		// E'…' knows backslashes; the E belongs to no longer word.
 		escapes := i > 0 && (text[i-1] == 'e' || text[i-1] == 'E') && (i < 2 || !isWord(text[i-2]))
-		return closing(text, i, '\'', escapes), "literal"
+		return closing(text, i, '\'', escapes), "quoted literal"
 	case rest[0] == '"':
-		return closing(text, i, '"', false), "identifier"
+		return closing(text, i, '"', false), "quoted identifier"
 	case strings.HasPrefix(rest, "--"):
 		if n := strings.IndexByte(rest, '\n'); n >= 0 {
 			return i + n, "comment"
@@ -133,9 +133,9 @@ func skipQuoted(text string, i int) (end int, what string) {
 	case rest[0] == '$' && (i == 0 || !isWord(text[i-1])):
 		if tag := dollarQuote.FindString(rest); tag != "" {
 			if n := strings.Index(rest[len(tag):], tag); n >= 0 {
-				return i + len(tag) + n + len(tag), "literal"
+				return i + len(tag) + n + len(tag), "quoted literal"
 			}
-			return len(text) + 1, "literal"
+			return len(text) + 1, "quoted literal"
 		}
 	}
 	return i, ""
@@ -196,7 +196,7 @@ func unbrace(quoted string, offset int, what string) (string, []mistake) {
 					length = n + 1
 				}
 				mistakes = append(mistakes, mistake{
-					offset + i, length, "a brace inside a quoted " + what + ": a value cannot be put there",
+					offset + i, length, "a brace inside a " + what + ": a value cannot be put there",
 					"write the placeholder outside, with || or concat, or {{ and }} for literal braces",
 				})
 			}
