@@ -50,21 +50,23 @@ func (i Identity) String() string {
 }
 
 // Weakest returns the identity that holds for every relation with rows of the
-// table, and the relation that limits it: nothing as soon as one is unusable,
-// full when all are full, otherwise the columns that all have in common.
+// table, and the relation that limits it: an unusable one as soon as there is
+// one, full when all are full, otherwise the columns that all have in common,
+// which may be none although each relation is usable by itself.
 func (t *Table) Weakest() (Identity, *Relation) {
 	relations := t.Relations()
 	if len(relations) == 0 {
 		// A partitioned table without partitions: future ones inherit its
 		// primary key and nothing else.
-		id := Identity{Kind: IdentityDefault, Columns: t.PrimaryKey}
-		return id, &t.Relation
+		return Identity{Kind: IdentityDefault, Columns: t.PrimaryKey}, &t.Relation
 	}
 	weakest, by := relations[0].Identity, relations[0]
-	for _, r := range relations[1:] {
+	for _, r := range relations {
 		switch {
-		case !weakest.Usable() || r.Identity.Kind == IdentityFull:
-		case !r.Identity.Usable(), weakest.Kind == IdentityFull:
+		case !r.Identity.Usable():
+			return r.Identity, r
+		case r.Identity.Kind == IdentityFull:
+		case weakest.Kind == IdentityFull:
 			weakest, by = r.Identity, r
 		default:
 			common := slices.DeleteFunc(slices.Clone(weakest.Columns), func(c string) bool {

@@ -17,11 +17,14 @@ func (t *Table) Refusal() *RemedyError {
 	// IDENTITY FULL of the root is not inherited), and they are published from
 	// their first row on.
 	if t.Kind == Partitioned && len(t.PrimaryKey) == 0 {
-		return &RemedyError{
+		refusal := &RemedyError{
 			Problem: fmt.Sprintf("%s is partitioned and has no primary key: UPDATE and DELETE would fail on partitions created after it is published", t.Name),
-			SQL:     []string{addPrimaryKey(&t.Relation)},
-			Note:    "the columns that it is partitioned by must be part of the key",
+			Note:    "give it a primary key, which must contain the columns that it is partitioned by",
 		}
+		if len(t.Unique) > 0 {
+			refusal.SQL = []string{fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", Quote(t.Name), quoteIdents(t.Unique[0].Columns))}
+		}
+		return refusal
 	}
 	for _, r := range t.Relations() {
 		if refusal := r.refusal(t); refusal != nil {
@@ -74,11 +77,4 @@ func (r *Relation) useBestKey(otherwise string) string {
 		return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", Quote(r.Name), QuoteIdent(r.Unique[0].Name))
 	}
 	return otherwise
-}
-
-func addPrimaryKey(r *Relation) string {
-	if len(r.Unique) > 0 {
-		return fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (%s)", Quote(r.Name), quoteIdents(r.Unique[0].Columns))
-	}
-	return fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (/* its key columns */)", Quote(r.Name))
 }

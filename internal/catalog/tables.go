@@ -197,16 +197,16 @@ func generationOf(attgenerated string) Generation {
 	return NotGenerated
 }
 
-// AllTables lists every table that a rule could name: ordinary and partitioned
-// ones outside the system's schemas, without partitions.
-func AllTables(ctx context.Context, db DB) ([]cdc.TableName, error) {
+// AllTables reads every table that a rule could name: ordinary and partitioned
+// ones outside the system's schemas, partitions among them. Rules are compiled
+// against it, as it also tells the nearest name of one that does not exist.
+func AllTables(ctx context.Context, db DB) (map[cdc.TableName]*Table, error) {
 	rows, err := db.Query(ctx, `
 SELECT n.nspname::text, c.relname::text
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND NOT c.relispartition
-  AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
-ORDER BY 1, 2`)
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+  AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'`)
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
@@ -214,7 +214,7 @@ ORDER BY 1, 2`)
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
-	return names, nil
+	return Tables(ctx, db, names)
 }
 
 // BaseTypes returns for each type the one that its values are of, through any

@@ -57,7 +57,7 @@ func TestTablesReadsColumnsAndNamesAsTheyAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(all, []cdc.TableName{name}) {
+	if len(all) != 1 || !reflect.DeepEqual(all[name], got) {
 		t.Errorf("all tables: got %v, want only %v", all, name)
 	}
 }
@@ -188,5 +188,27 @@ func TestLeavesMapRelationsToTheTablesOfRules(t *testing.T) {
 	// Gone from the catalog, and known by the name that the stream gave it.
 	if got, err := leaves.Resolve(t.Context(), db, 999999, table("base")); err != nil || !slices.Equal(got, []cdc.TableName{table("base")}) {
 		t.Errorf("dropped table: got %v, %v, want base", got, err)
+	}
+}
+
+// Usable each, with no identity column in common.
+func TestWeakestOfLeavesWithDifferentIdentities(t *testing.T) {
+	t.Parallel()
+	_, db := start(
+		t,
+		`CREATE TABLE t (id int PRIMARY KEY, other int NOT NULL) PARTITION BY LIST (id)`,
+		`CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1)`, `CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2)`,
+		`CREATE UNIQUE INDEX t2_other ON t2 (other)`, `ALTER TABLE t2 REPLICA IDENTITY USING INDEX t2_other`,
+	)
+	weakest, by := read(t, db, table("t")).Weakest()
+	if len(weakest.Columns) != 0 || !by.Identity.Usable() || by.Name != table("t2") {
+		t.Errorf("got %+v by %s, want no column by t2", weakest, by.Name)
+	}
+	if refusal := read(t, db, table("t")).Refusal(); refusal != nil {
+		t.Errorf("refused: %v", refusal)
+	}
+	run(t, db, `CREATE TABLE t3 PARTITION OF t FOR VALUES IN (3)`, `ALTER TABLE t3 REPLICA IDENTITY NOTHING`)
+	if weakest, by = read(t, db, table("t")).Weakest(); weakest.Usable() || by.Name != table("t3") {
+		t.Errorf("got %+v by %s, want nothing by t3", weakest, by.Name)
 	}
 }
