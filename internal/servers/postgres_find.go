@@ -67,8 +67,8 @@ type PostgresVersion struct {
 
 // PostgresVersions lists the Postgres installations of this machine, newest
 // first: those of the well-known packages, and whatever the colon-separated
-// list of folders $FRESHET_PG_BINS names (`make test-postgres` sets it to the
-// versions that it has fetched).
+// list of folders $FRESHET_PG_BINS names (`make test-postgres` names the version
+// under test).
 func PostgresVersions() []PostgresVersion {
 	versions := packagedPostgres()
 	for _, bin := range filepath.SplitList(os.Getenv("FRESHET_PG_BINS")) {
