@@ -1,0 +1,239 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Cache reads and fills a store that Freshet, or whoever calls Delete, keeps
+// fresh. It is safe for concurrent use.
+type Cache struct {
+	cfg      Config
+	store    store
+	loads    chan struct{} // one slot for every loader that runs
+	counters counters
+
+	base    context.Context // ends when the cache is closed
+	stop    context.CancelCauseFunc
+	closed  atomic.Bool
+	flights flights
+	once    sync.Once
+	done    error
+}
+
+// Open opens the cache at a URL: redis://, rediss:// or unix:// as go-redis
+// parses them. Several addr= parameters make it a Redis Cluster, master_name=
+// a Sentinel group. With memory:// the entries are kept in this process, which
+// is for development; an empty URL does that too and logs a warning. Open does
+// not connect, and returns an error only for a URL that cannot be used.
+func Open(_ context.Context, url string, cfg Config) (*Cache, error) {
+	cfg.setDefaults()
+	if url == "" {
+		cfg.Logger.Warn("no cache URL: entries are kept in this process only")
+	}
+	if url == "" || isMemory(url) {
+		return newCache(newMemoryStore(cfg.MemoryEntries), cfg), nil
+	}
+	rdb, err := dial(url, limits{dial: time.Second, io: time.Second, retries: 2})
+	if err != nil {
+		return nil, err
+	}
+	return newCache(newRedisStore(rdb, true), cfg), nil
+}
+
+// New returns a cache over rdb. Close leaves rdb open.
+func New(rdb redis.UniversalClient, cfg Config) *Cache {
+	cfg.setDefaults()
+	return newCache(newRedisStore(rdb, false), cfg)
+}
+
+func newCache(s store, cfg Config) *Cache {
+	c := &Cache{cfg: cfg, store: s, loads: make(chan struct{}, cfg.MaxLoads)}
+	c.base, c.stop = context.WithCancelCause(context.Background())
+	c.flights.init()
+	return c
+}
+
+// Close ends loads that are under way and closes what Open opened.
+func (c *Cache) Close() error {
+	c.once.Do(func() {
+		c.closed.Store(true)
+		c.stop(ErrClosed)
+		c.flights.wait()
+		c.done = c.store.close()
+	})
+	return c.done
+}
+
+// key checks a key and puts the prefix before it.
+func (c *Cache) key(key string) (string, error) {
+	if c.closed.Load() {
+		return "", ErrClosed
+	}
+	full := c.cfg.Prefix + key
+	if key == "" {
+		return "", fmt.Errorf("%w: it is empty", ErrKey)
+	}
+	if strings.HasPrefix(full, reserved) {
+		return "", fmt.Errorf("%w: %q is reserved", ErrKey, reserved)
+	}
+	return full, nil
+}
+
+func (c *Cache) keys(keys []string) ([]string, error) {
+	full := make([]string, len(keys))
+	for i, key := range keys {
+		var err error
+		if full[i], err = c.key(key); err != nil {
+			return nil, fmt.Errorf("key %q: %w", key, err)
+		}
+	}
+	return full, nil
+}
+
+func checkTTL(ttl time.Duration) error {
+	if ttl < time.Millisecond {
+		return fmt.Errorf("%w: got %v", ErrTTL, ttl)
+	}
+	return nil
+}
+
+// failed counts and wraps an error of the store.
+func (c *Cache) failed(op, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	c.counters.errors.Add(1)
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	if unavailable(err) {
+		return fmt.Errorf("%s %q: %w: %w", op, key, ErrUnavailable, err)
+	}
+	return fmt.Errorf("%s %q: %w", op, key, err)
+}
+
+// unavailable reports whether an error says that the store does not serve, as
+// opposed to one about the call.
+func unavailable(err error) bool {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return false
+	case !isServerReply(err), redis.IsLoadingError(err), redis.IsClusterDownError(err), redis.IsMasterDownError(err),
+		redis.IsReadOnlyError(err), redis.IsTryAgainError(err), redis.IsMaxClientsError(err), redis.IsAuthError(err):
+		return true
+	default:
+		return false
+	}
+}
+
+// Delete invalidates keys: fills that are under way are voided, then the values
+// are removed. A key that is not there is not an error. On an error some may
+// not be removed: call it again.
+func (c *Cache) Delete(ctx context.Context, keys ...string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	full, err := c.keys(keys)
+	if err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	_, err = c.store.remove(ctx, full)
+	// A caller that comes after this must not join a load that began before.
+	c.flights.forget(full...)
+	return c.failed("delete", strings.Join(keys, ", "), err)
+}
+
+// InvalidatePattern invalidates every key that matches a Redis glob. It reads
+// the names of all keys in Redis, so it is for rare use; a fill that began
+// before it never survives it.
+func (c *Cache) InvalidatePattern(ctx context.Context, pattern string) (Swept, error) {
+	if c.closed.Load() {
+		return Swept{}, ErrClosed
+	}
+	full := EscapePattern(c.cfg.Prefix) + pattern
+	swept, err := c.store.sweep(ctx, []string{full})
+	c.flights.forgetMatching(newGlob(full))
+	return swept, c.failed("invalidate pattern", pattern, err)
+}
+
+// Exists reports whether there is a value for the key.
+func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
+	full, err := c.key(key)
+	if err != nil {
+		return false, err
+	}
+	ok, err := c.store.exists(ctx, full)
+	return ok, c.failed("exists", key, err)
+}
+
+// TTL returns how long the key's value lasts, and ErrMiss if there is none.
+// Zero means that another client stored it without a limit.
+func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
+	full, err := c.key(key)
+	if err != nil {
+		return 0, err
+	}
+	ttl, err := c.store.ttl(ctx, full)
+	if err != nil {
+		return 0, c.failed("ttl", key, err)
+	}
+	if ttl < 0 {
+		return 0, ErrMiss
+	}
+	return ttl, nil
+}
+
+// Touch sets how long the key's value lasts from now, and reports whether there
+// is one.
+func (c *Cache) Touch(ctx context.Context, key string, ttl time.Duration) (bool, error) {
+	if err := checkTTL(ttl); err != nil {
+		return false, fmt.Errorf("touch %q: %w", key, err)
+	}
+	full, err := c.key(key)
+	if err != nil {
+		return false, err
+	}
+	ok, err := c.store.touch(ctx, full, ttl)
+	return ok, c.failed("touch", key, err)
+}
+
+// Keys lists the keys with a value that match a Redis glob, without the prefix.
+// It ends with the first error. Keys that are added or removed meanwhile may be
+// missed, and a key may come twice.
+func (c *Cache) Keys(ctx context.Context, pattern string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		if c.closed.Load() {
+			yield("", ErrClosed)
+			return
+		}
+		for key, err := range c.store.keys(ctx, EscapePattern(c.cfg.Prefix)+pattern) {
+			if err != nil {
+				yield("", c.failed("keys", pattern, err))
+				return
+			}
+			if !yield(key[len(c.cfg.Prefix):], nil) {
+				return
+			}
+		}
+	}
+}
+
+// Ping asks the store for a sign of life.
+func (c *Cache) Ping(ctx context.Context) error {
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	if err := c.store.ping(ctx); err != nil {
+		return fmt.Errorf("ping: %w: %w", ErrUnavailable, err)
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package cache
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config configures a Cache. The zero value works.
+type Config struct {
+	// Source is the name of the Freshet instance that keeps this cache fresh.
+	// Defaults to none: then no read can ask how fresh a value is.
+	Source string
+	// Prefix is put before every key. Defaults to none.
+	Prefix string
+	// Codec turns values into what is stored. Defaults to JSON.
+	Codec Codec
+	// LeaseTTL is how long a lease lasts that nobody prolongs, so how long
+	// others wait for a process that died while it loaded. A loader's lease is
+	// prolonged at a third of it. Defaults to 3s.
+	LeaseTTL time.Duration
+	// LoadTimeout is how long a loader may take. It is independent of the
+	// callers' contexts. Defaults to 30s.
+	LoadTimeout time.Duration
+	// WaitLimit is how long a caller waits for another process that loads the
+	// same key, before it loads for itself and stores nothing. Defaults to 5s.
+	WaitLimit time.Duration
+	// NegativeTTL is how long it is remembered that a loader returned
+	// ErrNotFound. Defaults to 5s; negative means not at all.
+	NegativeTTL time.Duration
+	// MaxLoads is how many loaders run at the same time at most; others wait.
+	// Defaults to 256.
+	MaxLoads int
+	// MemoryEntries is how many entries a store in memory holds at most.
+	// Defaults to 100000.
+	MemoryEntries int
+	// Logger receives what is unusual. Defaults to slog.Default().
+	Logger *slog.Logger
+}
+
+func (c *Config) setDefaults() {
+	if c.Codec == nil {
+		c.Codec = JSON{}
+	}
+	c.LeaseTTL = or(c.LeaseTTL, 3*time.Second)
+	c.LoadTimeout = or(c.LoadTimeout, 30*time.Second)
+	c.WaitLimit = or(c.WaitLimit, 5*time.Second)
+	c.NegativeTTL = or(c.NegativeTTL, 5*time.Second)
+	c.MaxLoads = or(c.MaxLoads, 256)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+}

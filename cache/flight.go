@@ -1,0 +1,182 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// flight is one load of one key in this process, shared by all who ask for the
+// key meanwhile.
+type flight struct {
+	done chan struct{} // closed when the fields below are set
+
+	value []byte // as stored
+	err   error
+}
+
+// flights are the loads under way.
+type flights struct {
+	wg sync.WaitGroup
+
+	mu     sync.Mutex
+	byKey  map[string]*flight    // guarded by mu
+	voided map[string]*voidedKey // guarded by mu
+	closed bool                  // guarded by mu
+}
+
+// voidedKey counts fills of one key in a row that an invalidation voided.
+type voidedKey struct {
+	count int
+	last  time.Time
+}
+
+const (
+	// patience is how many voided fills in a row of a key make callers stop
+	// waiting for others that load it: it changes faster than it can be loaded.
+	patience = 3
+	// impatience is for how long.
+	impatience = time.Second
+	// maxVoided bounds how many keys are watched in that way.
+	maxVoided = 1024
+)
+
+func (f *flights) init() {
+	f.byKey = map[string]*flight{}
+	f.voided = map[string]*voidedKey{}
+}
+
+// join returns the flight of a key, and starts one with fly where there is
+// none. mine reports whether it was started here.
+func (f *flights) join(key string, fly func() ([]byte, error)) (fl *flight, mine bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, false, ErrClosed
+	}
+	if fl := f.byKey[key]; fl != nil {
+		return fl, false, nil
+	}
+	// The error stands if the loader ends its goroutine.
+	fl = &flight{done: make(chan struct{}), err: errGoexit}
+	f.byKey[key] = fl
+	f.wg.Go(func() {
+		defer close(fl.done)
+		defer f.leave(key, fl)
+		fl.value, fl.err = fly()
+	})
+	return fl, true, nil
+}
+
+// leave ends a flight that was not forgotten.
+func (f *flights) leave(key string, fl *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.byKey[key] == fl {
+		delete(f.byKey, key)
+	}
+}
+
+// forget makes callers that come from now on start flights of their own.
+func (f *flights) forget(keys ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, key := range keys {
+		delete(f.byKey, key)
+	}
+}
+
+func (f *flights) forgetMatching(g glob) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for key := range f.byKey {
+		if g.match(key) {
+			delete(f.byKey, key)
+		}
+	}
+}
+
+// filled notes whether a fill of the key was stored or voided.
+func (f *flights) filled(key string, stored bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if stored {
+		delete(f.voided, key)
+		return
+	}
+	v := f.voided[key]
+	if v == nil {
+		for other := range f.voided {
+			if len(f.voided) < maxVoided {
+				break
+			}
+			delete(f.voided, other)
+		}
+		v = &voidedKey{}
+		f.voided[key] = v
+	}
+	v.count++
+	v.last = time.Now()
+}
+
+// impatient reports whether it is not worth to wait for others that load the
+// key.
+func (f *flights) impatient(key string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v := f.voided[key]
+	if v == nil {
+		return false
+	}
+	if time.Since(v.last) > impatience {
+		delete(f.voided, key)
+		return false
+	}
+	return v.count >= patience
+}
+
+// wait waits for the flights to end and permits no more.
+func (f *flights) wait() {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.wg.Wait()
+}
+
+// loaderPanic is a loader's panic on its way to the callers.
+type loaderPanic struct {
+	value any
+	stack []byte
+}
+
+// Error returns the panic's value and the stack it happened on.
+func (p *loaderPanic) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
+
+// Unwrap returns the panic's value if that is an error.
+func (p *loaderPanic) Unwrap() error {
+	err, _ := p.value.(error)
+	return err
+}
+
+var errGoexit = errors.New("cache: the loader ended its goroutine")
+
+// call calls a loader and turns a panic into an error.
+func call[T any](ctx context.Context, load func(context.Context) (T, error)) (value T, err error) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if r := recover(); r != nil {
+			err = &loaderPanic{value: r, stack: debug.Stack()}
+		} else {
+			err = errGoexit
+		}
+	}()
+	value, err = load(ctx)
+	returned = true
+	return value, err
+}

@@ -1,0 +1,282 @@
+package cache
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// defaultMemoryEntries is how many entries a store in memory holds by default.
+const defaultMemoryEntries = 100_000
+
+// memoryStore keeps entries in this process, for development and tests. It
+// forgets entries at random when it is full, as Redis may do.
+type memoryStore struct {
+	limit int
+
+	mu     sync.Mutex
+	values map[string]memoryEntry // guarded by mu
+	leases map[string]memoryLease // guarded by mu
+	tags   map[string]string      // generations; guarded by mu
+	books  map[string]*memoryBook // of appliers, by name; guarded by mu
+}
+
+type memoryEntry struct {
+	value   []byte
+	expires time.Time
+}
+
+type memoryLease struct {
+	token   string
+	expires time.Time
+}
+
+var _ store = (*memoryStore)(nil)
+
+func newMemoryStore(limit int) *memoryStore {
+	return &memoryStore{
+		limit:  or(limit, defaultMemoryEntries),
+		values: map[string]memoryEntry{}, leases: map[string]memoryLease{},
+		tags: map[string]string{}, books: map[string]*memoryBook{},
+	}
+}
+
+// value returns an entry that has not expired. The store must be locked.
+func (s *memoryStore) value(key string) (memoryEntry, bool) {
+	e, ok := s.values[key]
+	if ok && !e.expires.After(time.Now()) {
+		delete(s.values, key)
+		return memoryEntry{}, false
+	}
+	return e, ok
+}
+
+// lease returns a lease that has not expired. The store must be locked.
+func (s *memoryStore) lease(key string) (string, bool) {
+	l, ok := s.leases[key]
+	if ok && !l.expires.After(time.Now()) {
+		delete(s.leases, key)
+		return "", false
+	}
+	return l.token, ok
+}
+
+// put stores a value, and makes room for it. The store must be locked.
+func (s *memoryStore) put(key string, value []byte, ttl time.Duration) {
+	if _, ok := s.values[key]; !ok {
+		for other := range s.values {
+			if len(s.values) < s.limit {
+				break
+			}
+			delete(s.values, other)
+		}
+	}
+	s.values[key] = memoryEntry{value: slices.Clone(value), expires: time.Now().Add(ttl)}
+}
+
+// hold stores a lease, and drops some that have expired. The store must be
+// locked.
+func (s *memoryStore) hold(key, token string, ttl time.Duration) {
+	now, looked := time.Now(), 0
+	for other, l := range s.leases {
+		if looked++; looked > 8 {
+			break
+		}
+		if !l.expires.After(now) {
+			delete(s.leases, other)
+		}
+	}
+	s.leases[key] = memoryLease{token: token, expires: now.Add(ttl)}
+}
+
+func (s *memoryStore) get(_ context.Context, key string) ([]byte, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.value(key)
+	return e.value, ok, nil
+}
+
+func (s *memoryStore) getMany(_ context.Context, keys []string) ([][]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		if e, ok := s.value(key); ok {
+			values[i] = e.value
+		}
+	}
+	return values, nil
+}
+
+func (s *memoryStore) miss(_ context.Context, key, token string, ttl time.Duration) (missed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.value(key); ok {
+		return missed{outcome: outcomePresent, value: e.value}, nil
+	}
+	held, ok := s.lease(key)
+	switch {
+	case !ok:
+		s.hold(key, token, ttl)
+		return missed{outcome: outcomeLoad}, nil
+	case held == token:
+		return missed{outcome: outcomeLoad}, nil
+	case held == absentMark:
+		return missed{outcome: outcomeAbsent}, nil
+	default:
+		return missed{outcome: outcomeWait}, nil
+	}
+}
+
+func (s *memoryStore) refresh(_ context.Context, key, token string, ttl time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold(key, token, ttl)
+	return nil
+}
+
+// mine reports whether the lease is token's. The store must be locked.
+func (s *memoryStore) mine(key, token string) bool {
+	held, ok := s.lease(key)
+	return ok && held == token
+}
+
+func (s *memoryStore) extend(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mine(key, token) {
+		return false, nil
+	}
+	s.hold(key, token, ttl)
+	return true, nil
+}
+
+func (s *memoryStore) fill(_ context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mine(key, token) {
+		return false, nil
+	}
+	delete(s.leases, key)
+	s.put(key, value, ttl)
+	return true, nil
+}
+
+func (s *memoryStore) absent(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.mine(key, token) {
+		return false, nil
+	}
+	delete(s.values, key)
+	s.hold(key, absentMark, ttl)
+	return true, nil
+}
+
+func (s *memoryStore) release(_ context.Context, key, token string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mine(key, token) {
+		delete(s.leases, key)
+	}
+	return nil
+}
+
+func (s *memoryStore) set(_ context.Context, entries []entry) []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		delete(s.leases, e.key)
+		s.put(e.key, e.value, e.ttl)
+	}
+	return nil
+}
+
+func (s *memoryStore) remove(_ context.Context, keys []string) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	removed := 0
+	for _, key := range keys {
+		delete(s.leases, key)
+		if _, ok := s.value(key); ok {
+			delete(s.values, key)
+			removed++
+		}
+	}
+	return removed, nil
+}
+
+func (s *memoryStore) exists(_ context.Context, key string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.value(key)
+	return ok, nil
+}
+
+func (s *memoryStore) ttl(_ context.Context, key string) (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.value(key)
+	if !ok {
+		return -1, nil
+	}
+	return time.Until(e.expires), nil
+}
+
+func (s *memoryStore) touch(_ context.Context, key string, ttl time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.value(key)
+	if ok {
+		e.expires = time.Now().Add(ttl)
+		s.values[key] = e
+	}
+	return ok, nil
+}
+
+func (s *memoryStore) sweep(_ context.Context, patterns []string) (Swept, error) {
+	start := time.Now()
+	globs := newGlobs(patterns)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	swept := Swept{Scanned: int64(len(s.leases) + len(s.values))}
+	for key := range s.leases {
+		if matchesAny(globs, key) {
+			delete(s.leases, key)
+			swept.Leases++
+		}
+	}
+	for key := range s.values {
+		if matchesAny(globs, key) {
+			delete(s.values, key)
+			swept.Removed++
+		}
+	}
+	swept.Took = time.Since(start)
+	return swept, nil
+}
+
+func (s *memoryStore) keys(_ context.Context, pattern string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		g, now := newGlob(pattern), time.Now()
+		s.mu.Lock()
+		var keys []string
+		for key, e := range s.values {
+			if g.match(key) && e.expires.After(now) && !strings.HasPrefix(key, reserved) {
+				keys = append(keys, key)
+			}
+		}
+		s.mu.Unlock()
+		for _, key := range keys {
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *memoryStore) ping(context.Context) error { return nil }
+func (s *memoryStore) close() error               { return nil }
