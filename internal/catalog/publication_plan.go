@@ -197,3 +197,8 @@ func onlyList(names []cdc.TableName) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// DropTableSQL is the statement that takes a table out of a publication.
+func DropTableSQL(publication string, table cdc.TableName) string {
+	return fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s", QuoteIdent(publication), onlyList([]cdc.TableName{table}))
+}

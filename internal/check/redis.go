@@ -1,0 +1,234 @@
+package check
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/internal/rule"
+)
+
+// redisCheck checks the cache: its servers, and how many keys the rules cover.
+type redisCheck struct {
+	cfg Config
+	set *rule.Set
+	section
+}
+
+func (c *redisCheck) run(ctx context.Context) {
+	if strings.HasPrefix(c.cfg.CacheURL, "memory://") {
+		c.warn("connection", "memory:// keeps the cache in one process, where no other sees it", "set cache.url to a redis:// URL for anything but a trial")
+		return
+	}
+	rdb, err := openRedis(c.cfg.CacheURL)
+	if err != nil {
+		c.fail("connection", err.Error(), "mend cache.url")
+		return
+	}
+	defer func() { _ = rdb.Close() }() // nothing is buffered
+	if !c.masters(ctx, rdb) {
+		return
+	}
+	c.ok("rights", "the user may run scripts, delete and scan")
+	c.encryption()
+	c.coverage(ctx, rdb)
+}
+
+// openRedis makes a client of the kind that the URL asks for. It does not
+// connect, and never repeats a command.
+func openRedis(raw string) (redis.UniversalClient, error) {
+	parsed, err := url.Parse(raw)
+	if err != nil {
+		if where := (*url.Error)(nil); errors.As(err, &where) {
+			err = where.Err // without the URL, which may hold a password
+		}
+		return nil, fmt.Errorf("cache.url: %w", err)
+	}
+	switch query := parsed.Query(); {
+	case query.Get("master_name") != "":
+		options, err := redis.ParseFailoverURL(raw)
+		if err != nil {
+			return nil, fmt.Errorf("cache.url: %w", err)
+		}
+		options.MaxRetries, options.DialTimeout = -1, connectTimeout
+		return redis.NewFailoverClient(options), nil
+	case query.Has("addr"):
+		options, err := redis.ParseClusterURL(raw)
+		if err != nil {
+			return nil, fmt.Errorf("cache.url: %w", err)
+		}
+		options.DialTimeout = connectTimeout
+		options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		return redis.NewClusterClient(options), nil
+	default:
+		options, err := redis.ParseURL(raw)
+		if err != nil {
+			return nil, fmt.Errorf("cache.url: %w", err)
+		}
+		options.MaxRetries, options.DialTimeout = -1, connectTimeout
+		options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		return redis.NewClient(options), nil
+	}
+}
+
+// masters checks every server that holds keys.
+func (c *redisCheck) masters(ctx context.Context, rdb redis.UniversalClient) bool {
+	var mu sync.Mutex // guards c's lines: a cluster is asked in parallel
+	each := func(ctx context.Context, master *redis.Client) error {
+		before := time.Now()
+		info, err := master.Info(ctx).Result()
+		if err != nil {
+			return err
+		}
+		there, err := master.Time(ctx).Result()
+		if err != nil {
+			return err
+		}
+		after := time.Now()
+		mu.Lock()
+		defer mu.Unlock()
+		c.master(master.Options().Addr, fields(info))
+		aboutClock(&c.section, there, before, after)
+		return tryRights(ctx, master)
+	}
+	var err error
+	switch client := rdb.(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachMaster(ctx, each)
+	case *redis.Client:
+		err = each(ctx, client)
+	}
+	if err == nil {
+		return true
+	}
+	text := oneLine(err)
+	switch {
+	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "NOAUTH"), strings.Contains(text, "invalid password"):
+		c.fail("connection", text, "mend user and password in cache.url, or give the password by cache.password_file")
+	case strings.HasPrefix(text, "NOPERM"):
+		c.fail("rights", text, "let the user do what Freshet does: ACL SETUSER <user> +@read +@write +@scripting +@connection +info +role +time +cluster ~*")
+	default:
+		c.fail("connection", text, "see that the server runs and can be reached from here, or mend cache.url")
+	}
+	return false
+}
+
+// fields reads what INFO prints.
+func fields(info string) map[string]string {
+	out := make(map[string]string)
+	for line := range strings.Lines(info) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+func (c *redisCheck) master(address string, info map[string]string) {
+	product, version := "Redis", info["redis_version"]
+	if v := info["valkey_version"]; v != "" {
+		product, version = "Valkey", v
+	}
+	c.ok("connection", "%s %s at %s", product, version, address)
+	if product == "Redis" && before(version, 6, 2) {
+		c.fail("version", fmt.Sprintf("Redis %s is older than 6.2", version), "upgrade the server")
+	}
+	if info["role"] == "slave" {
+		c.fail("master", address+" is a replica, which takes no writes", "name the master in cache.url, or use master_name= with Sentinel")
+	}
+	c.memory(info)
+}
+
+// encryption judges by the URL, since a Sentinel's client does not tell where
+// it is connected.
+func (c *redisCheck) encryption() {
+	parsed, err := url.Parse(c.cfg.CacheURL)
+	if err != nil || parsed.Scheme == "rediss" {
+		c.ok("tls", "the connection is encrypted")
+		return
+	}
+	for _, address := range append([]string{parsed.Host}, parsed.Query()["addr"]...) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			host = address
+		}
+		if parsed.Scheme != "unix" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+			c.warn("tls", "the connection is not encrypted", "use a rediss:// URL in cache.url")
+			return
+		}
+	}
+	c.ok("tls", "not encrypted, on this machine")
+}
+
+func (c *redisCheck) memory(info map[string]string) {
+	policy, limit := info["maxmemory_policy"], info["maxmemory"]
+	switch {
+	case limit == "0" || limit == "":
+		c.ok("eviction", "maxmemory is not set")
+	case policy == "noeviction":
+		c.warn("eviction", fmt.Sprintf("noeviction at %s: when it is full, nothing more can be cached (deletes go on)", info["maxmemory_human"]), "CONFIG SET maxmemory-policy allkeys-lru, if nothing but caches lives there")
+	default:
+		c.ok("eviction", "%s at %s", policy, info["maxmemory_human"])
+	}
+}
+
+// tryRights tries what Freshet does on a key that nobody has.
+func tryRights(ctx context.Context, master *redis.Client) error {
+	key := "freshet:check:" + rand.Text()
+	if err := master.Eval(ctx, "return redis.call('GET', KEYS[1])", []string{key}).Err(); err != nil && !errors.Is(err, redis.Nil) && !moved(err) {
+		return err
+	}
+	if err := master.Unlink(ctx, key).Err(); err != nil && !moved(err) {
+		return err
+	}
+	return master.Scan(ctx, 0, key, 1).Err()
+}
+
+// moved reports whether a cluster's master has another slot than the key's; it
+// has looked at the rights by then.
+func moved(err error) bool { return strings.HasPrefix(err.Error(), "MOVED") }
+
+// coverage counts the keys that a flush of each rule's targets would delete.
+func (c *redisCheck) coverage(ctx context.Context, rdb redis.UniversalClient) {
+	applier, err := cache.NewApplier(rdb, c.cfg.Applier)
+	if err != nil {
+		c.fail("coverage", err.Error(), "")
+		return
+	}
+	defer func() { _ = applier.Close() }() // leaves rdb open
+	var patterns, shown []string
+	var rules []int
+	for _, target := range c.set.CoverageAll() {
+		switch target.Kind {
+		case rule.KeyTarget:
+			patterns = append(patterns, cache.EscapePattern(target.Text))
+		case rule.PatternTarget:
+			patterns = append(patterns, target.Text)
+		case rule.TagTarget, rule.TagPattern:
+			continue // costs nothing and deletes nothing
+		}
+		shown, rules = append(shown, target.Text), append(rules, target.Rule)
+	}
+	if len(patterns) == 0 {
+		return
+	}
+	counts, err := applier.CountMatches(ctx, patterns)
+	if err != nil {
+		c.fail("coverage", oneLine(err), "")
+		return
+	}
+	names := c.set.Names()
+	for i, count := range counts {
+		c.ok("coverage", "%s matches %d keys now (rule %s)", shown[i], count, names[rules[i]])
+	}
+}

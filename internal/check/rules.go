@@ -1,0 +1,137 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/freshet-dev/freshet/internal/catalog"
+	"github.com/freshet-dev/freshet/internal/cdc"
+)
+
+// aboutRules checks the rules against the schema, the replica identity of
+// each table, the publication, and what lookups read.
+func (c *postgresCheck) aboutRules(ctx context.Context) {
+	all, err := catalog.AllTables(ctx, c.db)
+	if err != nil {
+		c.rules.fail("schema", err.Error(), "")
+		return
+	}
+	var names []cdc.TableName
+	for _, need := range c.set.Needs() {
+		names = append(names, need.Table)
+	}
+	// Also what is no table: a view deserves better than "does not exist".
+	named, err := catalog.Tables(ctx, c.db, names)
+	if err != nil {
+		c.rules.fail("schema", err.Error(), "")
+		return
+	}
+
+	mend := newMending(all, c.cfg.Compile)
+	c.mistakes(mend, len(names))
+	var tables []*catalog.Table // as they will be
+	for _, name := range names {
+		t := named[name]
+		if t == nil {
+			continue // among the mistakes
+		}
+		c.table(t, mend)
+		if mended := mend.tables[name]; mended != nil {
+			t = mended
+		}
+		tables = append(tables, t)
+	}
+	c.readable(named)
+	c.lookups(ctx, all, names)
+	c.publication(ctx, tables)
+}
+
+// mistakes reports what is wrong with the rules and is not mended in the
+// database.
+func (c *postgresCheck) mistakes(mend *mending, tables int) {
+	rules := len(c.set.Names())
+	if len(mend.left) == 0 {
+		c.rules.ok("rules", "%d for %d tables fit the schema", rules, tables)
+	}
+	for _, m := range mend.left {
+		line := Line{Check: "rules", Status: Fail, Text: m.Where + ": " + m.Message, Remedy: m.Remedy}
+		if m.SQL != "" {
+			line.SQL = []string{statement(m.SQL)}
+		} else {
+			c.invalid = true
+		}
+		c.rules.add(line)
+	}
+	for _, m := range mend.warnings {
+		c.rules.warn("rules", m.Where+": "+m.Message, m.Remedy)
+	}
+}
+
+// table reports whether a table's changes can be had, with the old values that
+// its rules need.
+func (c *postgresCheck) table(t *catalog.Table, mend *mending) {
+	check := t.Name.String()
+	if found := mend.found[t.Name]; found != nil {
+		line := Line{Check: check, Status: Fail, Text: found.messages[0], Details: found.messages[1:], Remedy: found.remedy, SQL: found.sql}
+		c.rules.add(line)
+		return
+	}
+	if refusal := t.Refusal(); refusal != nil {
+		c.rules.fail(check, refusal.Problem, refusal.Note, refusal.SQL...)
+		return
+	}
+	weakest, _ := t.Weakest()
+	text := "replica identity " + describe(weakest)
+	switch {
+	case t.Kind == catalog.Partitioned:
+		text += fmt.Sprintf(", as far as all %d partitions have it", len(t.Descendants))
+	case len(t.Descendants) > 0:
+		text += fmt.Sprintf(", as far as it and its %d children have it", len(t.Descendants))
+	}
+	if message := mend.later[t.Name]; message != "" {
+		c.rules.add(Line{
+			Check: check, Status: Warn, Text: text + "; a partition created later has the primary key only",
+			Details: []string{message},
+			Remedy:  "give each new partition the identity of the others when it is created, or let its rules say old: widen",
+		})
+		return
+	}
+	c.rules.ok(check, "%s", text)
+}
+
+func describe(i catalog.Identity) string {
+	if i.Kind == catalog.IdentityFull {
+		return "full"
+	}
+	return fmt.Sprintf("%s (%s)", i.Kind, strings.Join(i.Columns, ", "))
+}
+
+// readable checks SELECT on the tables, all in one line.
+func (c *postgresCheck) readable(named map[cdc.TableName]*catalog.Table) {
+	var missing []string
+	schemas := make(map[string]bool)
+	for name, t := range named {
+		if !t.Readable {
+			missing = append(missing, catalog.Quote(name))
+			schemas[name.Schema] = true
+		}
+	}
+	if len(missing) == 0 {
+		c.rules.ok("select", "the role may read all tables of the rules")
+		return
+	}
+	slices.Sort(missing)
+	role := catalog.QuoteIdent(c.role.Name)
+	var sql []string
+	for schema := range schemas {
+		sql = append(sql, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", catalog.QuoteIdent(schema), role))
+	}
+	slices.Sort(sql)
+	sql = append(sql, fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", strings.Join(missing, ", "), role))
+	c.rules.fail("select", fmt.Sprintf("the role may not read %s", strings.Join(missing, ", ")), "", sql...)
+}
+
+// statement strips what ends a statement, as lines add it again.
+func statement(sql string) string { return strings.TrimRight(strings.TrimSpace(sql), ";") }
