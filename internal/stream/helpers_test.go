@@ -36,6 +36,15 @@ func open(t testing.TB, cfg Config) *Stream {
 	return s
 }
 
+// openNarrow opens a stream whose readers take in little before they are
+// asked, so that a few hundred messages are more than they have seen.
+func openNarrow(t testing.TB) *Stream {
+	t.Helper()
+	s := open(t, testConfig(t))
+	s.readAhead = 32
+	return s
+}
+
 // testContext ends before the test binary's own time limit speaks.
 func testContext(t testing.TB) context.Context {
 	t.Helper()

@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	pullBatch     = 4096 // messages of one request
-	pullBytes     = 8 << 20
+	pullBytes     = 8 << 20 // of one request, at least
 	pullExpires   = 30 * time.Second
 	pullHeartbeat = 500 * time.Millisecond
 	// pullSilence is how long the server may say nothing: four heartbeats,
@@ -34,6 +33,7 @@ type pull struct {
 	inbox    string
 	subject  string // of requests
 	body     []byte // of requests
+	batch    int    // messages of one request: half of what is read ahead
 	sub      *nats.Subscription
 	failed   chan struct{}
 	dead     atomic.Bool
@@ -45,13 +45,15 @@ type pull struct {
 
 func newPull(src *source, consumer string) *pull {
 	bytes := max(int64(pullBytes), 2*src.s.nc.MaxPayload())
+	batch := src.s.readAhead / 2
 	return &pull{
 		src:      src,
 		consumer: consumer,
 		inbox:    src.s.nc.NewInbox(),
 		subject:  "$JS.API.CONSUMER.MSG.NEXT." + src.s.cfg.streamName() + "." + consumer,
 		body: fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"idle_heartbeat":%d}`,
-			pullBatch, bytes, pullExpires.Nanoseconds(), pullHeartbeat.Nanoseconds()),
+			batch, bytes, pullExpires.Nanoseconds(), pullHeartbeat.Nanoseconds()),
+		batch:  batch,
 		failed: make(chan struct{}),
 		next:   1,
 	}
@@ -85,16 +87,16 @@ func (p *pull) remove(s *Stream) {
 // request asks for more when the queue has room and half of a batch or more
 // has arrived. The source's mutex is held.
 func (p *pull) request(queued, queuedBytes int) {
-	if p.dead.Load() || queued >= maxBuffered || queuedBytes >= maxBufferedBytes {
+	if p.dead.Load() || queued >= p.src.s.readAhead || queuedBytes >= readAheadBytes {
 		return
 	}
-	if p.outstanding.Load() > pullBatch/2 {
+	if p.outstanding.Load() > int64(p.batch/2) {
 		return
 	}
 	if p.outstanding.Load() <= 0 {
 		p.heard.Store(time.Now().UnixNano()) // silence was our own
 	}
-	p.outstanding.Add(pullBatch)
+	p.outstanding.Add(int64(p.batch))
 	if err := p.src.s.nc.PublishRequest(p.subject, p.inbox, p.body); err != nil {
 		p.fail()
 	}

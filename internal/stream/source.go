@@ -15,8 +15,8 @@ const (
 	sourceRetry   = 250 * time.Millisecond // pause between attempts to attach
 	sourceRequest = 3 * time.Second        // bound of one request to the server
 
-	maxBuffered      = 8192     // messages received and not fetched before pulling stops
-	maxBufferedBytes = 32 << 20 // likewise, bytes
+	readAhead      = 8192     // messages received and not fetched before pulling stops
+	readAheadBytes = 32 << 20 // likewise, bytes
 )
 
 // arrival is one message or one event of the source, in order.
@@ -251,7 +251,7 @@ func (src *source) queueLocked(a arrival) {
 }
 
 func (src *source) fullLocked() bool {
-	return len(src.queue) >= maxBuffered || src.bytes >= maxBufferedBytes
+	return len(src.queue) >= src.s.readAhead || src.bytes >= readAheadBytes
 }
 
 // sleep waits for d or until ctx ends.

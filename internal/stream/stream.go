@@ -24,6 +24,10 @@ type Stream struct {
 	js       jetstream.JetStream
 	kv       jetstream.KeyValue
 	events   *eventQueue
+	// readAhead is how many messages a reader takes in before they are asked
+	// for; tests make it small.
+	readAhead int
+
 	closing  sync.Once
 	closeErr error
 }
@@ -47,7 +51,7 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{cfg: cfg, log: cfg.Logger}
+	s := &Stream{cfg: cfg, log: cfg.Logger, readAhead: readAhead}
 	if cfg.URL == "" {
 		if s.embedded, err = startEmbedded(ctx, cfg); err != nil {
 			return nil, err
