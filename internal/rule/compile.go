@@ -277,23 +277,24 @@ func (rc *ruleCompiler) bind(path string, h placeholder, lookup bool) part {
 	}
 	p.column = rc.plan.slot(h.column)
 	p.fixed = slices.Contains(rc.cfg.Immutable, h.column)
-	rc.checkDate(path, h)
-	if !p.lookup {
+	if rc.checkDate(path, h) && !p.lookup {
 		rc.needOld(path, h, p.fixed)
 	}
 	return p
 }
 
 // checkDate refuses the date filter on columns that never hold a date.
-func (rc *ruleCompiler) checkDate(path string, h placeholder) {
+func (rc *ruleCompiler) checkDate(path string, h placeholder) bool {
 	if rc.table == nil || len(h.filters) == 0 || h.filters[0].name != "date" {
-		return
+		return true
 	}
 	column, _ := rc.table.column(h.column)
 	switch column.Type {
 	case "smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "uuid", "json", "jsonb", "bytea", "time without time zone":
 		rc.fail(path, mistake{h.offset, h.length, fmt.Sprintf("filter date needs a timestamp or date, and column %s is %s", quoteText(h.column), column.Type), ""})
+		return false
 	}
+	return true
 }
 
 func (rc *ruleCompiler) warms() {

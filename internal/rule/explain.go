@@ -161,5 +161,8 @@ func article(op cdc.Op) string {
 	if op == cdc.Insert || op == cdc.Update {
 		return "an " + string(op)
 	}
+	if op == cdc.Bulk {
+		return "a bulk change"
+	}
 	return "a " + string(op)
 }
