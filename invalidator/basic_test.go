@@ -14,7 +14,7 @@ func TestRemovesWhatDependsOnARow(t *testing.T) {
 	w := newWorld(t)
 	w.begin(w.lsn)
 	v := w.start()
-	v.reaches(w.mark())
+	w.settle(v)
 
 	w.fill("order:1", "order:2", "orders:client:7", "orders:client:9", "orders:client:8", "dashboard:1")
 	w.publish("orders", cdc.Change{
@@ -40,7 +40,7 @@ func TestTruncateRemovesTheWholeTable(t *testing.T) {
 	w := newWorld(t)
 	w.begin(w.lsn)
 	v := w.start()
-	v.reaches(w.mark())
+	w.settle(v)
 
 	w.fill("order:1", "order:2", "orders:client:8", "user:1")
 	w.publish("orders", cdc.Change{Op: cdc.Truncate})
@@ -56,8 +56,8 @@ func TestAppliesMessagesThatComeTwice(t *testing.T) {
 	w := newWorld(t)
 	w.begin(w.lsn)
 	v := w.start()
-	from := w.mark()
-	v.reaches(from)
+	w.settle(v)
+	from := w.lsn
 
 	lsn, tx := w.lsn, w.tx
 	w.publish("orders", order(1), order(2))
@@ -82,7 +82,7 @@ func TestALoneChangeIsAppliedAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.begin(w.lsn)
 	v := w.start()
-	v.reaches(w.mark())
+	w.settle(v)
 	const n = 50
 	for i := range n {
 		w.publish("orders", order(i))
@@ -106,7 +106,7 @@ func TestTellsAnObserver(t *testing.T) {
 			seen = append(seen, a)
 		}
 	})
-	v.reaches(w.mark())
+	w.settle(v)
 	mu.Lock()
 	seen = nil // the flush of the first start
 	mu.Unlock()
@@ -136,7 +136,7 @@ func TestStopsInTheMiddleOfABacklog(t *testing.T) {
 	w.begin(w.lsn)
 	keys := orders(0, 2000)
 	v := w.start(func(c *invalidator.Config) { c.Batch = 10 })
-	v.reaches(w.mark())
+	w.settle(v)
 	w.fill(keys...)
 	for i := range keys {
 		w.publish("orders", order(i))

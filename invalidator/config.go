@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/stream"
 )
 
 // Config configures an Invalidator. Only Name is required.
@@ -86,6 +87,7 @@ type Change struct {
 type hooks struct {
 	applied func(context.Context) // between a batch's effects and its position
 	swept   func(context.Context) // a pass has begun and not yet ended
+	judge   func(*stream.Item)    // may overrule what the reader says of a message
 }
 
 func (c *Config) setDefaults() {

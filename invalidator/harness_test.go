@@ -22,7 +22,10 @@ import (
 	"github.com/freshet-dev/freshet/invalidator"
 )
 
-const instance = "shop"
+const (
+	instance = "shop"
+	waiting  = 10 * time.Second // for what takes milliseconds
+)
 
 var epoch = cdc.Epoch{System: 7301, Timeline: 1}
 
@@ -226,6 +229,23 @@ func (r *running) stop() {
 func (r *running) reaches(lsn cdc.LSN) {
 	r.t.Helper()
 	r.within(10*time.Second, "the position", func(s invalidator.Status) bool { return s.Position.LSN >= lsn })
+}
+
+// settle publishes marks, as a consumer does all the time, until the position
+// stands on one of them: a break that is ended by a flush moves the position
+// with the next message only.
+func (w *world) settle(v *running) {
+	w.t.Helper()
+	deadline := time.Now().Add(15 * time.Second)
+	for time.Now().Before(deadline) {
+		lsn := w.mark()
+		for wait := time.Now().Add(200 * time.Millisecond); time.Now().Before(wait); time.Sleep(time.Millisecond) {
+			if v.Status().Position.LSN >= lsn {
+				return
+			}
+		}
+	}
+	v.reaches(w.lsn)
 }
 
 func (r *running) within(d time.Duration, what string, ok func(invalidator.Status) bool) {

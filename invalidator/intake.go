@@ -92,6 +92,9 @@ func (in *intake) build(ctx context.Context, evaluator *rule.Evaluator) *batch {
 
 // add evaluates one message; false means that it belongs into the next batch.
 func (in *intake) add(ctx context.Context, b *batch, item *stream.Item) bool {
+	if judge := in.v.cfg.hooks.judge; judge != nil {
+		judge(item)
+	}
 	switch item.Kind {
 	case stream.KindChange:
 		if !in.change(ctx, b, item) {

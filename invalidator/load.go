@@ -35,7 +35,7 @@ func (v *Invalidator) begin(ctx context.Context) (beginning, error) {
 	}
 	fingerprint := v.rules.Fingerprint()
 	if err := v.stream.SaveRules(ctx, fingerprint, v.rules.Canonical()); err != nil {
-		return beginning{}, fmt.Errorf("save the rules: %w", err)
+		return beginning{}, fmt.Errorf("%w: save the rules: %w", errNATS, err)
 	}
 
 	from, ok := pointOf(loaded.Position)
@@ -93,7 +93,7 @@ func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, err
 	var f *flush
 	text, found, err := v.stream.Rules(ctx, old)
 	if err != nil {
-		return nil, fmt.Errorf("read the rules %s: %w", old, err)
+		return nil, fmt.Errorf("%w: read the rules %s: %w", errNATS, old, err)
 	}
 	if found {
 		targets, err := v.rules.CoverageChanged(text)

@@ -128,8 +128,12 @@ func (r *reading) untilDone(ctx context.Context, f func(context.Context) error) 
 			return nil
 		case errors.Is(err, cache.ErrForeignOwner), errors.Is(err, cache.ErrRolledBack):
 			return err
+		case errors.Is(err, errNATS):
+			r.v.stats.reason(err.Error())
+			r.v.log.Debug("waiting for the change stream", "error", err)
+		default:
+			r.v.redisAway(err)
 		}
-		r.v.redisAway(err)
 		retry.wait(ctx)
 	}
 }

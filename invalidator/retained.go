@@ -19,6 +19,9 @@ const headerID = "Freshet-Id"
 // errNoMessage is returned by retained when there is no such message.
 var errNoMessage = errors.New("no such message in the change stream")
 
+// errNATS marks errors of NATS among those that are otherwise Redis'.
+var errNATS = errors.New("nats")
+
 // codeNoMessage is JetStream's error code for a message that is not there.
 const codeNoMessage = 10037
 
@@ -38,20 +41,20 @@ func (v *Invalidator) retained(ctx context.Context, query map[string]any) (retai
 	}
 	reply, err := v.stream.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.freshet-"+v.cfg.Name, body)
 	if err != nil {
-		return retained{}, fmt.Errorf("read the change stream: %w", err)
+		return retained{}, fmt.Errorf("%w: read the change stream: %w", errNATS, err)
 	}
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *retained           `json:"message"`
 	}
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {
-		return retained{}, fmt.Errorf("read the change stream: %w", err)
+		return retained{}, fmt.Errorf("%w: read the change stream: %w", errNATS, err)
 	}
 	switch {
 	case answer.Error != nil && int(answer.Error.ErrorCode) == codeNoMessage:
 		return retained{}, errNoMessage
 	case answer.Error != nil:
-		return retained{}, fmt.Errorf("read the change stream: %w", answer.Error)
+		return retained{}, fmt.Errorf("%w: read the change stream: %w", errNATS, answer.Error)
 	case answer.Message == nil:
 		return retained{}, errNoMessage
 	}
@@ -63,8 +66,14 @@ func (v *Invalidator) retained(ctx context.Context, query map[string]any) (retai
 func (v *Invalidator) lastMark(ctx context.Context) (stream.Point, bool, error) {
 	for {
 		before, err := v.stream.Info(ctx)
+		if errors.Is(err, stream.ErrMissing) {
+			err = v.stream.Ensure(ctx) // deleted: begin with an empty one
+			if err == nil {
+				before, err = v.stream.Info(ctx)
+			}
+		}
 		if err != nil {
-			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
+			return stream.Point{}, false, fmt.Errorf("%w: look up the change stream: %w", errNATS, err)
 		}
 		msg, err := v.retained(ctx, map[string]any{"last_by_subj": v.stream.Subjects().Mark()})
 		if errors.Is(err, errNoMessage) {
@@ -75,7 +84,7 @@ func (v *Invalidator) lastMark(ctx context.Context) (stream.Point, bool, error) 
 		}
 		after, err := v.stream.Info(ctx)
 		if err != nil {
-			return stream.Point{}, false, fmt.Errorf("look up the change stream: %w", err)
+			return stream.Point{}, false, fmt.Errorf("%w: look up the change stream: %w", errNATS, err)
 		}
 		if before.ID != after.ID {
 			continue // made anew in between: the mark may belong to either
@@ -98,7 +107,7 @@ func (v *Invalidator) findHolds(ctx context.Context, point stream.Point) (holds,
 	var h holds
 	info, err := v.stream.Info(ctx)
 	if err != nil {
-		return h, fmt.Errorf("look up the change stream: %w", err)
+		return h, fmt.Errorf("%w: look up the change stream: %w", errNATS, err)
 	}
 	if info.ID != point.Stream {
 		return h, nil

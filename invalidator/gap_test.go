@@ -1,0 +1,179 @@
+package invalidator_test
+
+import (
+	"testing"
+
+	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/rule"
+	"github.com/freshet-dev/freshet/invalidator"
+)
+
+func TestATableGapIsFlushedTwiceAndHolds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	events := w.events()
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	before := w.lsn
+
+	w.fill("order:1", "orders:client:1", "user:1")
+	gap := cdc.Gap{ID: "g1", Reason: "table_changed", Tables: []cdc.TableName{{Schema: "public", Table: "orders"}}}
+	w.gap(gap)
+	v.reaches(w.mark())
+	if left := w.present("order:1", "orders:client:1"); len(left) > 0 {
+		t.Errorf("left when the position had passed the gap: %q", left)
+	}
+	w.stays("user:1")
+	p := w.position()
+	if p.Hold != cache.LSN(before) || p.LSN != cache.LSN(w.lsn) || p.Watermark() != p.Hold {
+		t.Errorf("position %s holds %s, want %s holding %s", p.LSN, p.Hold, w.lsn, before)
+	}
+	frozen := p.Time
+	w.mark()
+	v.reaches(w.lsn)
+	if p := w.position(); !p.Time.Equal(frozen) {
+		t.Errorf("the position's time went on to %v while it held, from %v", p.Time, frozen)
+	}
+
+	// A transaction that straddled the cause was never decoded.
+	w.fill("order:1")
+	gap.Final = true
+	w.gap(gap)
+	v.reaches(w.mark())
+	if left := w.present("order:1"); len(left) > 0 {
+		t.Errorf("left after the second flush: %q", left)
+	}
+	if p := w.position(); p.Hold != 0 || !p.Time.After(frozen) {
+		t.Errorf("position still holds %s, time %v", p.Hold, p.Time)
+	}
+	if got := events.await("flushed", 3); len(got) != 3 { // the first start, and twice
+		t.Errorf("flushed %d times, want 3: %v", len(got), got)
+	}
+}
+
+func TestAnEpochThatEndedLetsNothingBeBelieved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	w.fill("order:1", "dashboard:1", "user:1", "unrelated")
+	w.epoch.Counter++
+	w.lsn = 500 // went back
+	w.begin(w.lsn)
+	w.gap(cdc.Gap{ID: "g1", Reason: "slot_lost"})
+	last := w.mark()
+	v.within(waiting, "the new epoch", func(s invalidator.Status) bool {
+		return s.Position.Epoch == w.epoch && s.Position.LSN >= last
+	})
+	if left := w.present("order:1", "dashboard:1", "user:1"); len(left) > 0 {
+		t.Errorf("left when the position had passed the gap: %q", left)
+	}
+	w.stays("unrelated")
+	if p := w.position(); p.Hold != 1 {
+		t.Errorf("hold: got %s, want 0/1", p.Hold)
+	}
+
+	// Another invalidator must know what it waits for.
+	v.stop()
+	v = w.start()
+	v.reaches(w.mark())
+	if p := w.position(); p.Hold != 1 {
+		t.Errorf("hold after a restart: got %s, want 0/1", p.Hold)
+	}
+	w.gap(cdc.Gap{ID: "other", Reason: "crash"})
+	w.gap(cdc.Gap{ID: "g1", Reason: "slot_lost", Final: true})
+	v.reaches(w.mark())
+	if p := w.position(); p.Hold == 0 {
+		t.Error("the hold ended with one of two gaps")
+	}
+	w.gap(cdc.Gap{ID: "other", Reason: "crash", Final: true})
+	v.reaches(w.mark())
+	if p := w.position(); p.Hold != 0 {
+		t.Errorf("hold: got %s after both final messages, want none", p.Hold)
+	}
+}
+
+func TestALostPositionDoesNotForgetAPendingGap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	gap := cdc.Gap{ID: "g1", Reason: "table_changed", Tables: []cdc.TableName{{Schema: "public", Table: "orders"}}}
+	w.gap(gap)
+	v.reaches(w.mark())
+	v.stop()
+	if err := w.rdb.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	v = w.start()
+	w.settle(v)
+	if p := w.position(); p.Hold != 1 {
+		t.Errorf("hold of a position that was adopted behind a pending gap: got %s, want 0/1", p.Hold)
+	}
+	gap.Final = true
+	w.gap(gap)
+	v.reaches(w.mark())
+	if p := w.position(); p.Hold != 0 {
+		t.Errorf("hold: got %s, want none", p.Hold)
+	}
+}
+
+func TestChangedRulesFlushWhatChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	events := w.events()
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	old := w.position().Rules
+	v.stop()
+
+	w.fill("order:1", "orders:client:1", "dashboard:1", "user:1", "profile:1")
+	w.rules = []rule.Config{
+		shopRules[0],
+		shopRules[1],
+		{Table: "users", Invalidate: []string{"profile:{id}"}},
+	}
+	v = w.start()
+	v.reaches(w.mark())
+	// The rule of orders is word for word the same; that of users is not, and
+	// what its old form covered is not kept fresh any more.
+	if left := w.present("user:1", "profile:1"); len(left) > 0 {
+		t.Errorf("left when the position had the new rules: %q", left)
+	}
+	w.stays("order:1", "orders:client:1", "dashboard:1")
+	if p := w.position(); p.Rules == old || p.Rules != compile(t, w.rules).Fingerprint() {
+		t.Errorf("rules in the position: got %s", p.Rules)
+	}
+	if got := events.await("rules_changed", 1); len(got) != 1 {
+		t.Errorf("rules_changed was announced %d times", len(got))
+	}
+	v.stop()
+	v = w.start()
+	v.reaches(w.mark())
+	if n := len(events.of("rules_changed")); n != 1 {
+		t.Errorf("the same rules were announced as changed")
+	}
+}
+
+func TestUnknownOldRulesFlushEverything(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	fingerprint := w.position().Rules
+	v.stop()
+	if err := w.stream.KV().Purge(t.Context(), "rules."+fingerprint); err != nil {
+		t.Fatal(err)
+	}
+	w.fill("order:1", "dashboard:1", "user:1")
+	w.rules = shopRules[:2]
+	v = w.start()
+	v.reaches(w.mark())
+	w.gone("order:1", "dashboard:1")
+}
