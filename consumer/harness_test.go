@@ -386,3 +386,13 @@ func (b *bench) awaitConfirmed(lsn string) {
 		return b.text("SELECT ($1::pg_lsn >= $2::pg_lsn)::text", at, lsn) == "true", at + ", want " + lsn
 	})
 }
+
+// last returns when the newest change arrived if it is of the row, else zero.
+func (w *worker) last(key string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.changes); n > 0 && w.changes[n-1].key == key {
+		return w.changes[n-1].at
+	}
+	return time.Time{}
+}

@@ -19,8 +19,8 @@ type markClock struct {
 }
 
 type clockSample struct {
-	at     time.Time
-	insert cdc.LSN
+	first, at time.Time // when insert was read first and last
+	insert    cdc.LSN
 }
 
 // add records that at was read before the WAL was inserted up to insert.
@@ -32,10 +32,22 @@ func (c *markClock) add(at time.Time, insert cdc.LSN) {
 	case n > 0 && c.samples[n-1].insert == insert:
 		c.samples[n-1].at = at // no WAL in between: the later clock holds just as well
 	case n < maxSamples:
-		c.samples = append(c.samples, clockSample{at: at, insert: insert})
+		c.samples = append(c.samples, clockSample{first: at, at: at, insert: insert})
 	default:
-		c.samples[n-1] = clockSample{at: at, insert: insert}
+		c.samples[n-1] = clockSample{first: at, at: at, insert: insert}
 	}
+}
+
+// behind returns how long ago the WAL had passed lsn already.
+func (c *markClock) behind(lsn cdc.LSN, now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.samples {
+		if c.samples[i].insert > lsn {
+			return now.Sub(c.samples[i].first)
+		}
+	}
+	return 0
 }
 
 // at returns the time of a mark at lsn; zero while nothing is known.

@@ -13,16 +13,12 @@ const (
 	headerBytes = 5 // a message's kind and its length
 	maxMessage  = 1<<30 + 1<<20
 
-	// moderationWindow is how long traffic is measured before it counts as a backlog or no longer does.
-	moderationWindow = 4 * time.Millisecond
-	// moderationRate is what makes a backlog, in bytes per millisecond: far more than live traffic brings, far less than
-	// the walsender sends when it has work.
-	moderationRate = 8 << 10
-	// moderationLeast is the smallest read that keeps the moderation on.
-	moderationLeast = 8 << 10
-	// moderationPause is how long the socket is left to fill. The walsender makes one send per message: a reader
-	// that waits in read is woken for each of them, and both sides spend their time in the kernel.
-	moderationPause = 300 * time.Microsecond
+	// While the stream is behind, the socket is left to fill before each read. The walsender makes one send per message: a reader that
+	// waits in read is woken for each of them, and both sides spend their time in the kernel. The pause follows what it
+	// brings, since a walsender that shares its processor needs longer for the same.
+	pauseLeast = 200 * time.Microsecond
+	pauseMost  = 2 * time.Millisecond
+	pauseAim   = 64 << 10 // bytes that a read should bring
 )
 
 // moderatedReader is the receiving half of the replication connection. It cuts the bytes into protocol messages
@@ -36,15 +32,13 @@ type moderatedReader struct {
 	r, w int // buf[r:w] is read and not yet handed out
 	left int // Read: bytes of the present message not yet handed out
 
-	windowStart time.Time
-	windowBytes int
-	backlog     bool
-	pause       func(time.Duration)
-	total       uint64 // bytes read
+	backlog bool // the stream is behind: pause before reading
+	pause   time.Duration
+	sleep   func(time.Duration)
 }
 
 func newModeratedReader(src io.Reader) *moderatedReader {
-	return &moderatedReader{src: src, buf: make([]byte, readBuffer), pause: time.Sleep}
+	return &moderatedReader{src: src, buf: make([]byte, readBuffer), pause: pauseLeast, sleep: time.Sleep}
 }
 
 var _ io.Reader = (*moderatedReader)(nil)
@@ -91,20 +85,30 @@ func (m *moderatedReader) next() (kind byte, body []byte, ok bool, err error) {
 func (m *moderatedReader) fill() error {
 	m.makeRoom()
 	if m.backlog {
-		m.pause(moderationPause)
+		m.sleep(m.pause)
 	}
 	n, err := m.src.Read(m.buf[m.w:])
 	m.w += n
+	if m.backlog {
+		m.adapt(n)
+	}
 	if n > 0 {
-		m.total += uint64(n)
-		m.measure(time.Now(), n)
 		return nil
 	}
-	m.backlog = false
 	if err == nil {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// adapt fits the pause to what the last one brought.
+func (m *moderatedReader) adapt(n int) {
+	switch {
+	case n < pauseAim/2:
+		m.pause = min(m.pause*2, pauseMost)
+	case n > pauseAim*2:
+		m.pause = max(m.pause/2, pauseLeast)
+	}
 }
 
 func (m *moderatedReader) makeRoom() {
@@ -129,20 +133,4 @@ func (m *moderatedReader) makeRoom() {
 	}
 	copy(to, m.buf[m.r:m.w])
 	m.buf, m.r, m.w = to, 0, have
-}
-
-// measure decides whether there is a backlog.
-func (m *moderatedReader) measure(now time.Time, n int) {
-	if m.backlog && n < moderationLeast {
-		m.backlog, m.windowStart, m.windowBytes = false, now, 0
-		return
-	}
-	m.windowBytes += n
-	elapsed := now.Sub(m.windowStart)
-	if elapsed < moderationWindow {
-		return
-	}
-	// A window that began before a silence says nothing of the burst that ended it.
-	m.backlog = elapsed < 4*moderationWindow && int64(m.windowBytes) >= moderationRate*elapsed.Microseconds()/1000
-	m.windowStart, m.windowBytes = now, 0
 }

@@ -18,7 +18,7 @@ const (
 // observe watches the server on a connection of its own while the reader reads: clock samples for marks, the guards, retained WAL,
 // the heartbeat, the tables, what may be confirmed. It owns the evidence. Its error ends the session.
 func (s *session) observe(ctx context.Context) error {
-	samples := time.NewTicker(s.c.cfg.MarkInterval)
+	samples := time.NewTicker(min(s.c.cfg.MarkInterval, tick))
 	defer samples.Stop()
 	seconds := time.NewTicker(observeInterval)
 	defer seconds.Stop()

@@ -18,6 +18,9 @@ const (
 	// silence is how long a walsender may leave our requests unanswered.
 	silence = 30 * time.Second
 
+	// backlogAge is how old the oldest WAL not yet read has to be for the receive moderation, which delays by a fraction of that.
+	backlogAge = 50 * time.Millisecond
+
 	gateBackoffLeast = 100 * time.Microsecond
 	gateBackoffMost  = 50 * time.Millisecond
 	pausePoll        = 20 * time.Millisecond
@@ -30,6 +33,7 @@ type progress struct {
 	last cdc.LSN // every transaction with a lower commit LSN was handed to the batcher
 	// committed is true when last was moved by a transaction since the last mark.
 	committed bool
+	fresh     bool    // a keepalive told last since the last mark
 	marked    cdc.LSN // LSN of the last mark
 	markedAt  time.Time
 }
@@ -91,10 +95,10 @@ func (s *session) copyData(ctx context.Context, body []byte) error {
 		return s.walData(ctx, body[walHeader:])
 	case len(body) >= keepalive && body[0] == 'k':
 		// In the middle of a transaction the position is that transaction's commit LSN or lower: nothing to learn from.
-		if end := cdc.LSN(binary.BigEndian.Uint64(body[1:])); !s.progress.open && end > s.progress.last {
-			s.progress.last = end
+		if p := &s.progress; !p.open {
+			p.last = max(p.last, cdc.LSN(binary.BigEndian.Uint64(body[1:])))
+			p.fresh = true
 		}
-		s.timers.asked = time.Time{}
 		s.timers.reply = s.timers.reply || body[17] != 0
 		return nil
 	}
@@ -193,6 +197,7 @@ func (s *session) settle(ctx context.Context) error {
 	if err := s.ask(); err != nil {
 		return err
 	}
+	s.repl.reader.backlog = s.clock.behind(s.progress.last, time.Now()) > backlogAge
 	return s.holdBack(ctx)
 }
 
@@ -204,17 +209,11 @@ func (s *session) publishBatch(ctx context.Context) error {
 	now := time.Now()
 	p := &s.progress
 	s.received.Store(uint64(p.last))
-	if !p.committed && now.Sub(p.markedAt) < s.c.cfg.MarkInterval {
+	if !p.committed && (!p.fresh || now.Sub(p.markedAt) < s.c.cfg.MarkInterval) {
 		return nil
 	}
-	if !p.committed && !s.timers.asked.IsZero() {
-		return nil // a fresher position is on its way
-	}
-	if err := s.mark(ctx, p.last, now); err != nil {
-		return err
-	}
-	p.committed = false
-	return nil
+	p.committed, p.fresh = false, false
+	return s.mark(ctx, p.last, now)
 }
 
 // mark publishes that every transaction with a commit LSN below lsn stands in the stream.
@@ -295,7 +294,8 @@ func (s *session) maintain(ctx context.Context) error {
 	default:
 	}
 	t := &s.timers
-	if t.reply || time.Since(t.status) >= t.statusEvery {
+	since := time.Since(t.status)
+	if t.reply || since >= t.statusEvery || since >= observeInterval && cdc.LSN(s.flushed.Load()) != t.flushed {
 		return s.sendStatus(false)
 	}
 	return nil
