@@ -1,0 +1,94 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	"github.com/freshet-dev/freshet/internal/catalog"
+	"github.com/freshet-dev/freshet/internal/check"
+	"github.com/freshet-dev/freshet/internal/rule"
+	"github.com/freshet-dev/freshet/internal/stream"
+)
+
+// compile reads the schema, waiting for a Postgres that is away, and compiles
+// the rules against it.
+func compile(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*rule.Set, error) {
+	var schema rule.Schema
+	err := waitFor(ctx, cfg, "postgres", func(ctx context.Context) (temporary bool, err error) {
+		err = pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+			tables, err := catalog.AllTables(ctx, c)
+			schema = check.Schema(tables)
+			return err
+		})
+		return away(err), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the schema: %w", err)
+	}
+	return cfg.Compile(schema)
+}
+
+func openStream(ctx context.Context, cfg Config) (s *stream.Stream, err error) {
+	err = waitFor(ctx, cfg, "nats", func(ctx context.Context) (bool, error) {
+		s, err = stream.Open(ctx, cfg.Stream)
+		return cfg.Stream.URL != "" && unreachable(err), err
+	})
+	return s, err
+}
+
+// waitFor tries until it succeeds, fails for good, or ctx ends.
+func waitFor(ctx context.Context, cfg Config, server string, try func(context.Context) (temporary bool, err error)) error {
+	const longest = 5 * time.Second
+	pause := 200 * time.Millisecond
+	for said := false; ; {
+		temporary, err := try(ctx)
+		if err == nil || !temporary || ctx.Err() != nil {
+			return err
+		}
+		if !said {
+			cfg.Logger.Warn("waiting for a server that is away", "server", server, "error", err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter
+		}
+		pause = min(2*pause, longest)
+	}
+}
+
+// unreachable reports whether NATS did not answer, as opposed to having
+// refused us.
+func unreachable(err error) bool {
+	var network net.Error
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrConnectionClosed) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
+}
+
+// away reports whether Postgres could not be reached or is not ready yet, as
+// opposed to having refused us.
+func away(err error) bool {
+	if err == nil {
+		return false
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		switch refused.Code {
+		case "57P01", "57P02", "57P03", "53300": // shutting down, crashed, starting up, too many connections
+			return true
+		}
+		return false
+	}
+	var parse *pgconn.ParseConfigError
+	return !errors.As(err, &parse) && !errors.Is(err, pgx.ErrNoRows)
+}

@@ -1,0 +1,68 @@
+package service
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/freshet-dev/freshet/consumer"
+	"github.com/freshet-dev/freshet/invalidator"
+)
+
+type consumerPart struct {
+	consumer *consumer.Consumer
+	readyLag time.Duration
+}
+
+func (p *consumerPart) Role() string  { return RoleConsumer }
+func (p *consumerPart) Snapshot() any { return p.consumer.Status() }
+
+func (p *consumerPart) Ready() string {
+	s := p.consumer.Status()
+	switch s.State {
+	case consumer.StateWaiting:
+		return "" // another one works; this one takes over
+	case consumer.StateStreaming, consumer.StateInvisible, consumer.StatePaused:
+		if s.Lag > p.readyLag {
+			return fmt.Sprintf("%s, %s behind the database (ready_lag is %s)", s.State, s.Lag.Round(time.Second), p.readyLag)
+		}
+		return ""
+	default:
+		return reason(string(s.State), s.LastError, s.Remedy)
+	}
+}
+
+type invalidatorPart struct {
+	invalidator *invalidator.Invalidator
+	readyLag    time.Duration
+}
+
+func (p *invalidatorPart) Role() string  { return RoleInvalidator }
+func (p *invalidatorPart) Snapshot() any { return p.invalidator.Status() }
+
+func (p *invalidatorPart) Ready() string {
+	s := p.invalidator.Status()
+	switch s.State {
+	case invalidator.StateWaiting:
+		return ""
+	case invalidator.StateActive, invalidator.StateSweeping:
+		if s.Position.Time.IsZero() {
+			return "has not reached a first mark of the stream yet; is a consumer running?"
+		}
+		if lag := time.Since(s.Position.Time); lag > p.readyLag {
+			return fmt.Sprintf("%s, applied up to %s ago (ready_lag is %s)", s.State, lag.Round(time.Second), p.readyLag)
+		}
+		return ""
+	default:
+		return reason(string(s.State), s.Reason, "")
+	}
+}
+
+func reason(state, what, remedy string) string {
+	if what != "" {
+		state += ": " + what
+	}
+	if remedy != "" {
+		state += "; " + remedy
+	}
+	return state
+}

@@ -1,0 +1,178 @@
+// Package service assembles one process's roles: it connects to Postgres,
+// NATS and Redis, compiles the rules against the schema, and runs consumer,
+// invalidator and the HTTP server until it is told to stop. It is a package of
+// its own because the command line, the demo and the end-to-end tests must run
+// the very same thing.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/consumer"
+	"github.com/freshet-dev/freshet/internal/monitor"
+	"github.com/freshet-dev/freshet/internal/rule"
+	"github.com/freshet-dev/freshet/internal/stream"
+	"github.com/freshet-dev/freshet/invalidator"
+)
+
+// The roles of a process.
+const (
+	RoleConsumer    = "consumer"
+	RoleInvalidator = "invalidator"
+)
+
+// Roles lists every role, in the order of the data.
+func Roles() []string { return []string{RoleConsumer, RoleInvalidator} }
+
+// Config says what to run and where the servers are.
+type Config struct {
+	// Roles to run in this process. Empty means all.
+	Roles []string
+	// PostgresURL is the connection string of the primary. Required.
+	PostgresURL string
+	// Compile compiles the rules against a schema; its errors name the place in
+	// the file. Required.
+	Compile func(rule.Schema) (*rule.Set, error)
+	// Stream says how to reach NATS.
+	Stream stream.Config
+	// Consumer configures the reader; its Tables are filled from the rules.
+	Consumer consumer.Config
+	// Invalidator configures the worker.
+	Invalidator invalidator.Config
+	// CacheURL is the Redis to keep fresh. Required unless Memory is set.
+	CacheURL string
+	// Memory is a cache in this process's memory to keep fresh instead.
+	Memory *cache.Cache
+	// Applier configures how invalidations are applied.
+	Applier cache.ApplierConfig
+	// HTTP configures health and readiness.
+	HTTP monitor.Config
+	// ReadyLag is how far behind the process may be and still be ready.
+	// Defaults to 30s.
+	ReadyLag time.Duration
+	// Logger defaults to discarding everything.
+	Logger *slog.Logger
+	// OnStarted, if set, is called once everything is connected, before any
+	// role runs.
+	OnStarted func(Running)
+}
+
+// Running is what a started service can be asked for.
+type Running struct {
+	HTTP        string // where health and status answer; empty for nowhere
+	NATS        string // what `nats -s` takes
+	Rules       *rule.Set
+	Stream      *stream.Stream
+	Consumer    *consumer.Consumer       // nil when the role runs elsewhere
+	Invalidator *invalidator.Invalidator // nil when the role runs elsewhere
+}
+
+// Run connects, runs the roles until ctx ends, and stops them in good order.
+// It returns nil after a stop that was asked for. Servers that are away are
+// waited for; what cannot work (wrong rules, missing rights) is an error that
+// names the remedy.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.ReadyLag == 0 {
+		cfg.ReadyLag = 30 * time.Second
+	}
+	if len(cfg.Roles) == 0 {
+		cfg.Roles = Roles()
+	}
+	err := run(ctx, cfg)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
+func run(ctx context.Context, cfg Config) (err error) {
+	pool, err := pgxpool.New(ctx, cfg.PostgresURL)
+	if err != nil {
+		return fmt.Errorf("postgres.url: %w", err) // pgx leaves the password out
+	}
+	defer pool.Close()
+	rules, err := compile(ctx, cfg, pool)
+	if err != nil {
+		return err
+	}
+
+	s, err := openStream(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+
+	running := Running{Rules: rules, Stream: s, NATS: s.ClientURL()}
+	var parts []monitor.Source
+	group, ctx := errgroup.WithContext(ctx)
+	var starts []func() error
+	if slices.Contains(cfg.Roles, RoleConsumer) {
+		cfg.Consumer.Tables = tables(rules)
+		c, err := consumer.New(cfg.Consumer, s)
+		if err != nil {
+			return err
+		}
+		running.Consumer = c
+		parts = append(parts, &consumerPart{consumer: c, readyLag: cfg.ReadyLag})
+		starts = append(starts, func() error { return c.Run(ctx) })
+	}
+	if slices.Contains(cfg.Roles, RoleInvalidator) {
+		applier, err := openApplier(cfg)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, applier.Close()) }()
+		v, err := invalidator.New(cfg.Invalidator, s, applier, rules, pool)
+		if err != nil {
+			return err
+		}
+		running.Invalidator = v
+		parts = append(parts, &invalidatorPart{invalidator: v, readyLag: cfg.ReadyLag})
+		starts = append(starts, func() error { return v.Run(ctx) })
+	}
+	server, err := monitor.Listen(ctx, cfg.HTTP, parts...)
+	if err != nil {
+		return err
+	}
+	running.HTTP = server.URL()
+	if cfg.OnStarted != nil {
+		cfg.OnStarted(running)
+	}
+	for _, start := range starts {
+		group.Go(start)
+	}
+	group.Go(func() error { return server.Run(ctx) })
+	return group.Wait()
+}
+
+// tables turns what the rules need into what the consumer publishes.
+func tables(rules *rule.Set) []consumer.Table {
+	needs := rules.Needs()
+	out := make([]consumer.Table, 0, len(needs))
+	for _, n := range needs {
+		out = append(out, consumer.Table{
+			Schema: n.Table.Schema, Name: n.Table.Table,
+			Columns: n.Columns, All: n.All, Ops: n.Ops, Bulk: n.Bulk,
+		})
+	}
+	return out
+}
+
+func openApplier(cfg Config) (*cache.Applier, error) {
+	if cfg.Memory != nil {
+		return cfg.Memory.Applier(cfg.Applier)
+	}
+	return cache.OpenApplier(cfg.CacheURL, cfg.Applier)
+}
