@@ -1,0 +1,71 @@
+// Command freshet-bench measures the pipeline on servers of its own: how fast
+// a backlog drains, and how long a key outlives the commit that changed it.
+// It prints tables and writes them to bench/results/.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := newCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "freshet-bench: %v\n", err)
+		cancel()
+		os.Exit(1) //nolint:gocritic // the deferred cancel has just been called
+	}
+}
+
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "freshet-bench",
+		Short:         "Measure Freshet on servers of its own",
+		Example:       "  freshet-bench drain --rows 500000 --rounds 3\n  freshet-bench latency --rate 1000 --for 10s",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	results := root.PersistentFlags().String("results", "bench/results", "`FOLDER` that results are written to; empty for none")
+
+	drain := drainOptions{}
+	drainCommand := &cobra.Command{
+		Use:   "drain",
+		Short: "Drain a backlog: rows a second up to JetStream, and up to Redis",
+		Long: `Writes a backlog (two fifths of the rows in transactions of one row, the rest in
+three large ones) while nothing reads it, then drains it several ways, interleaved:
+with a loop on pglogrepl that drops what it receives (the baseline), with the
+consumer into JetStream, with the invalidator from there into Redis, and with
+both at once.`,
+		Example: "  freshet-bench drain --rows 500000 --rounds 3",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return drain.run(cmd.Context(), cmd.OutOrStdout(), *results)
+		},
+	}
+	drainCommand.Flags().IntVar(&drain.rows, "rows", 500_000, "rows in the backlog")
+	drainCommand.Flags().IntVar(&drain.rounds, "rounds", 3, "rounds; the median is reported")
+
+	latency := latencyOptions{}
+	latencyCommand := &cobra.Command{
+		Use:     "latency",
+		Short:   "Commit at a steady rate: time from commit to removed key",
+		Example: "  freshet-bench latency --rate 1000 --for 10s",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return latency.run(cmd.Context(), cmd.OutOrStdout(), *results)
+		},
+	}
+	latencyCommand.Flags().IntVar(&latency.rate, "rate", 1000, "commits a second")
+	latencyCommand.Flags().DurationVar(&latency.length, "for", 10*time.Second, "length of a round")
+	latencyCommand.Flags().IntVar(&latency.rounds, "rounds", 3, "rounds; the median is reported")
+
+	root.AddCommand(drainCommand, latencyCommand)
+	return root
+}

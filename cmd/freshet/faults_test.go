@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+// Every part is killed in turn under writes, and started again. At the end
+// nothing is stale, nothing is stuck, and the slot has caught up.
+func TestKillEachPartInTurn(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	consumer := runService(t, s.config, "consumer")
+	invalidator := runService(t, s.config, "invalidator")
+	s.settle(invalidator)
+	stop := s.traffic()
+	s.awaitCommits(100)
+
+	start := func(f func(context.Context) error) {
+		t.Helper()
+		if err := f(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, fault := range []struct {
+		name    string
+		kill    func()
+		writes  int64 // commits to wait for while it is away
+		restart func()
+	}{
+		{"consumer", func() { consumer.kill() }, 100, func() { consumer = runService(t, s.config, "consumer") }},
+		{"invalidator", func() { invalidator.kill() }, 100, func() { invalidator = runService(t, s.config, "invalidator") }},
+		{"nats", func() { must(s.nats.Kill()) }, 100, func() { start(s.nats.Start) }},
+		{"redis", func() { must(s.redis.Kill()) }, 100, func() { start(s.redis.Start) }},
+		{"postgres", func() { must(s.postgres.Kill()) }, 0, func() { start(s.postgres.Start) }},
+	} {
+		t.Logf("kill -9 %s", fault.name)
+		fault.kill()
+		s.awaitCommits(fault.writes)
+		fault.restart()
+		s.awaitCommits(100)
+		s.settle(invalidator)
+	}
+	stop()
+	s.settle(invalidator)
+	if n := s.audit(); n == 0 {
+		t.Error("nothing was cached, so nothing was compared")
+	} else {
+		t.Logf("%d commits, %d reads, %d cached values compared", s.commits.Load(), s.fills.Load(), n)
+	}
+	servertest.Eventually(t, patience, func() (bool, string) {
+		var lag int64
+		err := s.db.QueryRow(t.Context(), `select pg_current_wal_lsn() - confirmed_flush_lsn from pg_replication_slots where slot_name = 'freshet_shop'`).Scan(&lag)
+		return err == nil && lag < 64<<10, fmt.Sprintf("slot lag %d bytes %v", lag, err)
+	})
+}
+
+// One of three invalidators works. When it is killed another takes over within
+// three seconds, and nothing is lost.
+func TestInvalidatorTakeover(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	runService(t, s.config, "consumer")
+	all := []*process{runService(t, s.config, "invalidator"), runService(t, s.config, "invalidator"), runService(t, s.config, "invalidator")}
+	active := awaitActive(t, patience, all...)
+	s.settle(all...)
+	stop := s.traffic()
+	s.awaitCommits(200)
+	for range 2 {
+		var rest []*process
+		for _, p := range all {
+			if p != active {
+				rest = append(rest, p)
+			}
+		}
+		all = rest
+		active.kill()
+		began := time.Now()
+		active = awaitActive(t, 3*time.Second, all...)
+		t.Logf("taken over after %s", time.Since(began).Round(time.Millisecond))
+		s.awaitCommits(200)
+	}
+	stop()
+	s.settle(all...)
+	if s.audit() == 0 {
+		t.Error("nothing was cached, so nothing was compared")
+	}
+}
+
+// With confirm: applied Postgres keeps what Redis has not: the stream may be
+// lost whole.
+func TestStreamLostBeforeItWasApplied(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, ", confirm: applied")
+	consumer := runService(t, s.config, "consumer")
+	invalidator := runService(t, s.config, "invalidator")
+	s.settle(invalidator)
+	stop := s.traffic()
+	s.awaitCommits(200)
+	invalidator.kill()
+	s.awaitCommits(200)
+	stop()
+	consumer.kill()
+	if err := s.nats.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.nats.WipeStore(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.nats.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	runService(t, s.config, "consumer")
+	invalidator = runService(t, s.config, "invalidator")
+	s.settle(invalidator)
+	if s.audit() == 0 {
+		t.Error("nothing was cached, so nothing was compared")
+	}
+}
+
+// SIGTERM ends the service within ten seconds, with exit status 0 and nothing
+// lost.
+func TestGracefulStop(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	p := runService(t, s.config, "")
+	s.settle(p)
+	stop := s.traffic()
+	s.awaitCommits(200)
+	status, took := p.terminate()
+	if status != 0 || took > 10*time.Second {
+		t.Errorf("SIGTERM: exit status %d after %s, want 0 within 10s", status, took)
+	}
+	s.awaitCommits(50)
+	p = runService(t, s.config, "")
+	stop()
+	s.settle(p)
+	if s.audit() == 0 {
+		t.Error("nothing was cached, so nothing was compared")
+	}
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/freshet-dev/freshet/internal/config"
+	"github.com/freshet-dev/freshet/internal/service"
+)
+
+// loadService reads the configuration file and turns it into what the service
+// takes.
+func loadService(path string, logger *slog.Logger) (service.Config, error) {
+	file, err := config.Load(path, os.LookupEnv)
+	if err != nil {
+		return service.Config{}, err
+	}
+	if file.Cache.URL == "" {
+		return service.Config{}, usageErrorf("%s: cache.url is empty: a service needs a Redis to keep fresh; set it to a redis:// URL", path)
+	}
+	cfg := service.Config{
+		PostgresURL: file.Postgres.URL,
+		Compile:     file.Compile,
+		Stream:      file.StreamConfig(),
+		Consumer:    file.ConsumerConfig(nil),
+		Invalidator: file.InvalidatorConfig(),
+		Applier:     file.ApplierConfig(),
+		CacheURL:    file.Cache.URL,
+		HTTP:        file.MonitorConfig(),
+		ReadyLag:    file.HTTP.ReadyLag,
+		Logger:      logger,
+	}
+	cfg.Stream.Logger, cfg.Consumer.Logger, cfg.Invalidator.Logger = logger, logger, logger
+	cfg.Applier.Logger, cfg.HTTP.Logger = logger, logger
+	return cfg, nil
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/servers"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+const (
+	shopRows    = 200
+	shopClients = 20
+)
+
+// shop is the servers of a fault test and the traffic on them: writers that
+// count rows up, and readers that fill the cache. All of them survive any
+// server's absence.
+type shop struct {
+	t        *testing.T
+	postgres *servers.Postgres
+	redis    *servers.Redis
+	nats     *servers.NATS
+	db       *pgxpool.Pool
+	cache    *cache.Cache
+	config   string
+	commits  atomic.Int64
+	fills    atomic.Int64
+}
+
+func newShop(t *testing.T, extra string) *shop {
+	t.Helper()
+	s := &shop{
+		t:        t,
+		postgres: servertest.Postgres(t),
+		redis:    servertest.Redis(t, servers.RedisOptions{AppendOnly: true, Args: []string{"--appendfsync", "always"}}),
+		nats:     servertest.NATS(t),
+	}
+	var err error
+	if s.db, err = pgxpool.New(t.Context(), s.postgres.URL()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.db.Close)
+	if s.cache, err = cache.Open(t.Context(), s.redis.URL(), cache.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.cache.Close() })
+	if _, err := s.db.Exec(t.Context(), fmt.Sprintf(`
+		create table orders (id bigint primary key, client_id bigint not null, version bigint not null);
+		alter table orders replica identity full;
+		insert into orders select n, n %% %d, 0 from generate_series(1, %d) n`, shopClients, shopRows)); err != nil {
+		t.Fatal(err)
+	}
+	s.config = writeConfig(t, fmt.Sprintf(`
+name: shop
+postgres: {url: %q, heartbeat: 1s%s}
+nats: {url: %q}
+cache: {url: %q}
+http: {listen: "127.0.0.1:0"}
+rules:
+  - table: orders
+    invalidate: ["order:{id}", "orders:client:{client_id}", "orders:list:*"]
+`, s.postgres.URL(), extra, s.nats.URL(), s.redis.URL()))
+	return s
+}
+
+// traffic writes and reads until the returned function is called.
+func (s *shop) traffic() (stop func()) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var group errgroup.Group
+	for range 3 {
+		group.Go(func() error { s.write(ctx); return nil })
+	}
+	for range 4 {
+		group.Go(func() error { s.read(ctx); return nil })
+	}
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		_ = group.Wait() // its functions return nil
+	}
+	s.t.Cleanup(stop)
+	return stop
+}
+
+func (s *shop) write(ctx context.Context) {
+	for pause(ctx, 2*time.Millisecond) {
+		id := 1 + rand.IntN(shopRows)
+		sql := `update orders set version = version + 1 where id = $1`
+		if rand.IntN(4) == 0 {
+			sql = `update orders set version = version + 1, client_id = (client_id + 7) % 20 where id = $1`
+		}
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		if _, err := s.db.Exec(short, sql, id); err == nil {
+			s.commits.Add(1)
+		}
+		cancel()
+	}
+}
+
+func (s *shop) read(ctx context.Context) {
+	for pause(ctx, time.Millisecond) {
+		key := fmt.Sprintf("order:%d", 1+rand.IntN(shopRows))
+		switch rand.IntN(4) {
+		case 0:
+			key = fmt.Sprintf("orders:client:%d", rand.IntN(shopClients))
+		case 1:
+			key = fmt.Sprintf("orders:list:%d", rand.IntN(3))
+		}
+		_, err := cache.GetOrSet(ctx, s.cache, key, time.Hour, func(ctx context.Context) (string, error) {
+			return s.load(ctx, key)
+		})
+		if err == nil {
+			s.fills.Add(1)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// load computes a key's value from the database.
+func (s *shop) load(ctx context.Context, key string) (string, error) {
+	kind, id := key[:strings.LastIndexByte(key, ':')], key[strings.LastIndexByte(key, ':')+1:]
+	sql := map[string]string{
+		"order":         `select client_id || '/' || version from orders where id = $1::text::bigint`,
+		"orders:client": `select coalesce(string_agg(id || '/' || version, ' ' order by id), '-') from orders where client_id = $1::text::bigint`,
+		"orders:list":   `select sum(version) || '/' || $1::text from orders`,
+	}[kind]
+	var value string
+	err := s.db.QueryRow(ctx, sql, id).Scan(&value)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", cache.ErrNotFound
+	}
+	return value, err
+}
+
+// settle waits until what is committed now has been applied, as the position
+// in Redis' own status of the given processes says.
+func (s *shop) settle(processes ...*process) {
+	s.t.Helper()
+	var text string
+	if err := s.db.QueryRow(s.t.Context(), `select pg_current_wal_flush_lsn()::text`).Scan(&text); err != nil {
+		s.t.Fatal(err)
+	}
+	end, err := cdc.ParseLSN(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	servertest.Eventually(s.t, patience, func() (bool, string) {
+		states := ""
+		for _, p := range processes {
+			st, err := p.status()
+			i := st.Invalidator
+			if err == nil && i.Active && i.Position.LSN >= end && i.Pending == 0 && i.Position.Hold == 0 {
+				return true, ""
+			}
+			states += fmt.Sprintf("want %s: invalidator %s at %s hold %s, consumer %s at %s, %v; ",
+				end, i.State, i.Position.LSN, i.Position.Hold, st.Consumer.State, st.Consumer.Confirmed, err)
+		}
+		return false, states
+	})
+}
+
+// audit compares every cached value with the database and returns how many it
+// compared.
+func (s *shop) audit() int {
+	s.t.Helper()
+	compared := 0
+	rdb := s.redis.Client()
+	defer rdb.Close()
+	keys := rdb.Scan(s.t.Context(), 0, "order*", 1000).Iterator()
+	for keys.Next(s.t.Context()) {
+		key := keys.Val()
+		cached, err := cache.Get[string](s.t.Context(), s.cache, key)
+		if errors.Is(err, cache.ErrMiss) {
+			continue
+		}
+		if err != nil {
+			s.t.Fatalf("read %s: %v", key, err)
+		}
+		fresh, err := s.load(s.t.Context(), key)
+		if err != nil && !errors.Is(err, cache.ErrNotFound) {
+			s.t.Fatalf("load %s: %v", key, err)
+		}
+		compared++
+		if cached != fresh {
+			s.t.Errorf("stale: %s is cached as %q, the database says %q", key, cached, fresh)
+		}
+	}
+	if err := keys.Err(); err != nil && !errors.Is(err, redis.Nil) {
+		s.t.Fatalf("list keys: %v", err)
+	}
+	return compared
+}
+
+// awaitCommits waits until n more transactions have committed.
+func (s *shop) awaitCommits(n int64) {
+	s.t.Helper()
+	want := s.commits.Load() + n
+	servertest.Eventually(s.t, patience, func() (bool, string) {
+		have := s.commits.Load()
+		return have >= want, fmt.Sprintf("%d of %d commits", have, want)
+	})
+}

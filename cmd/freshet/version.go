@@ -1,0 +1,56 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// Stamped by the linker: see the Makefile.
+var (
+	version = "0.0.0-dev"
+	commit  = ""
+)
+
+func newVersionCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print version, commit and Go version",
+		Example: "  freshet version\n  freshet version -o json",
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := wantJSON(output)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{
+					"version": version, "commit": buildCommit(), "go": runtime.Version(),
+				})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freshet %s (commit %s, %s)\n", version, buildCommit(), runtime.Version())
+			return err
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+// buildCommit is the stamped commit, else the one that Go recorded.
+func buildCommit() string {
+	if commit != "" {
+		return commit
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}
