@@ -26,14 +26,16 @@ type ApplierConfig struct {
 	// Logger receives what is unusual. Defaults to slog.Default().
 	Logger *slog.Logger
 
-	onePass bool               // tests: leave out the pass over leases
-	hooks   applierHooks       // tests
-	strides func() (count int) // tests: SCAN COUNT
+	hooks sweepHooks
 }
 
-// applierHooks let tests act at a chosen moment.
-type applierHooks struct {
+// sweepHooks let tests act at a chosen moment and build the sweeps that must be
+// caught.
+type sweepHooks struct {
 	betweenPasses func()
+	onePass       bool  // leave out the pass over leases
+	valuesFirst   bool  // make the passes in the wrong order
+	count         int64 // of SCAN; 0: as always
 }
 
 func (c *ApplierConfig) setDefaults() error {

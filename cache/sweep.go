@@ -30,8 +30,7 @@ type sweeper struct {
 	share    float64 // of Redis' time
 	rate     int     // values a second; 0: any
 	count    int64   // of SCAN
-	onePass  bool
-	between  func()
+	hooks    sweepHooks
 	progress func(scanned, removed int64)
 	// begin and end are called for each pass and master with the connection of
 	// the pass; nil for none.
@@ -48,15 +47,21 @@ type sweeper struct {
 // leases gone no fill that began earlier can land behind the cursor.
 func (s *sweeper) run(ctx context.Context) (Swept, error) {
 	start := time.Now()
+	passes := []func(context.Context, *redis.Conn) error{s.sweepLeases, s.sweepValues}
+	switch {
+	case s.hooks.onePass:
+		passes = passes[1:]
+	case s.hooks.valuesFirst:
+		passes[0], passes[1] = passes[1], passes[0]
+	}
 	var err error
-	if !s.onePass {
-		err = s.pass(ctx, s.sweepLeases)
-	}
-	if err == nil && s.between != nil {
-		s.between()
-	}
-	if err == nil {
-		err = s.pass(ctx, s.sweepValues)
+	for i, pass := range passes {
+		if i > 0 && s.hooks.betweenPasses != nil {
+			s.hooks.betweenPasses()
+		}
+		if err = s.pass(ctx, pass); err != nil {
+			break
+		}
 	}
 	return Swept{
 		Scanned: s.scanned.Load(), Removed: s.removed.Load(), Leases: s.leases.Load(), Took: time.Since(start),
@@ -298,11 +303,8 @@ func (a *redisApplier) flush(ctx context.Context, patterns []string, rate int, p
 	ahead := a.ahead
 	a.mu.Unlock()
 	s := &sweeper{
-		nodes: a.nodes, globs: newGlobs(patterns), share: a.cfg.ScanShare, rate: rate, count: scanCount,
-		onePass: a.cfg.onePass, between: a.cfg.hooks.betweenPasses, progress: progress,
-	}
-	if a.cfg.strides != nil {
-		s.count = int64(a.cfg.strides())
+		nodes: a.nodes, globs: newGlobs(patterns), share: a.cfg.ScanShare, rate: rate, count: or(a.cfg.hooks.count, scanCount),
+		hooks: a.cfg.hooks, progress: progress,
 	}
 	s.begin = func(ctx context.Context, m *master, conn *redis.Conn) error {
 		if ahead.lsn == 0 {
