@@ -13,22 +13,22 @@ import (
 type plan struct {
 	table *openTable
 	// shape is the first plan of the table whose changes may share a message
-	// with this one's: partitions of one table have one shape as a rule.
+	// with this one's: partitions of one table have one shape as a rule, also
+	// when their columns stand in another order.
 	shape  *plan
 	width  int // columns in a tuple of the relation
 	fields []planField
-	key    []string // published columns of the identity, for Message.Key
+	key    []string // published columns of the identity, sorted, for Message.Key
 	// insert, update, del and truncate say which operations are published.
 	insert, update, del, truncate bool
 }
 
 // planField is a published column.
 type planField struct {
-	index    int // in the tuple
-	key      bool
-	field    cdc.Field
-	name     string
-	encoding cdc.Encoding
+	index int // in the tuple
+	key   bool
+	name  string
+	field cdc.Field
 }
 
 // newPlan makes the plan for a relation whose rows are published as those of
@@ -52,23 +52,19 @@ func newPlan(r *pgoutput.Relation, t *openTable, leaf bool, encoding func(uint32
 		if !t.all && !t.columns[c.Name] {
 			continue
 		}
-		f := planField{index: i, key: keyed && c.Key, name: c.Name, encoding: encoding(c.Type)}
-		f.field = cdc.NewField(f.name, f.encoding)
+		f := planField{index: i, key: keyed && c.Key, name: c.Name, field: cdc.NewField(c.Name, encoding(c.Type))}
 		p.fields = append(p.fields, f)
 		if f.key {
 			p.key = append(p.key, c.Name)
 		}
 	}
+	slices.Sort(p.key)
 	return p
 }
 
-// same reports whether changes written by p and q may share a message.
-func (p *plan) same(q *plan) bool {
-	return p.table == q.table && slices.Equal(p.key, q.key) &&
-		slices.EqualFunc(p.fields, q.fields, func(a, b planField) bool {
-			return a.key == b.key && a.name == b.name && a.encoding == b.encoding
-		})
-}
+// same reports whether changes written by p and q may share a message, which
+// has one key. All else is told by each change.
+func (p *plan) same(q *plan) bool { return p.table == q.table && slices.Equal(p.key, q.key) }
 
 // unsent is what is known of an old image that was not sent: with a key, that
 // the key did not change.
