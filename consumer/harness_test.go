@@ -396,3 +396,9 @@ func (w *worker) last(key string) time.Time {
 	}
 	return time.Time{}
 }
+
+func (w *worker) allStarts() []cdc.Start {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]cdc.Start(nil), w.starts...)
+}
