@@ -20,6 +20,11 @@ var template = sync.OnceValues(func() (*servers.PostgresTemplate, error) {
 	return servers.NewPostgresTemplate(context.Background(), "")
 })
 
+// natsBinary is looked for, and built if need be, once for a test binary.
+var natsBinary = sync.OnceValues(func() (string, error) {
+	return servers.FindNATS(context.Background(), "")
+})
+
 // Postgres starts a Postgres server for the length of the test: superuser
 // postgres without a password, database app, logical replication. At most one
 // opts may be given.
@@ -74,7 +79,15 @@ func Sentinel(t testing.TB, opts ...servers.RedisOptions) *servers.Sentinel {
 // length of the test. At most one opts may be given.
 func NATS(t testing.TB, opts ...servers.NATSOptions) *servers.NATS {
 	t.Helper()
-	n, err := servers.StartNATS(t.Context(), one(t, opts))
+	o := one(t, opts)
+	if o.Bin == "" {
+		bin, err := natsBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Bin = bin
+	}
+	n, err := servers.StartNATS(t.Context(), o)
 	return keep(t, "nats-server", n, err)
 }
 
