@@ -92,7 +92,11 @@ func (d *decoder) list(path string, n ast.Node, each func(i int, path string, n 
 		elementPath := fmt.Sprintf("%s[%d]", path, i)
 		value = d.plain(value)
 		if _, null := value.(*ast.NullNode); value == nil || null {
-			d.failAt(sequence, elementPath, "an empty element", "remove it")
+			at := spotOf(sequence)
+			if value != nil && value.GetToken().Position.Line > 0 {
+				at = spotOf(value)
+			}
+			d.fail(d.errorAt(at, 1, elementPath, "an empty element", "remove it"))
 			continue
 		}
 		d.spots[elementPath] = spotOf(value)
@@ -127,6 +131,10 @@ func (d *decoder) wrongType(path string, n ast.Node, want string) {
 		got = "keys with values"
 		if flow, ok := n.(*ast.MappingNode); ok && flow.IsFlowStyle && want == "text" {
 			remedy = "quote a text that begins with a brace"
+		}
+	default:
+		if s, ok := scalarOf(n); ok && want == "a list" && strings.HasPrefix(path, "rules[") {
+			remedy = "write [" + s.raw + "]"
 		}
 	}
 	d.failAt(n, path, "want "+want+", got "+got, remedy)

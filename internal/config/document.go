@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -21,15 +22,16 @@ type document struct {
 	root    ast.Node // nil for an empty file
 	anchors map[string]ast.Node
 	scalars map[string]*scalar
-	spots   map[string]spot // of every value, and of the key where the value has none
-	closed  []*scalar       // values not to be shown
+	secrets map[ast.Node]bool // values that are shown to nobody, also not when they are wrong
+	spots   map[string]spot   // of every value, and of the key where the value has none
+	closed  []*scalar         // values not to be shown
 }
 
 func parse(file string, data []byte) (*document, *Error) {
 	text := strings.TrimPrefix(string(data), "\ufeff")
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	d := &document{
-		file: file, anchors: map[string]ast.Node{}, scalars: map[string]*scalar{}, spots: map[string]spot{},
+		file: file, anchors: map[string]ast.Node{}, scalars: map[string]*scalar{}, secrets: map[ast.Node]bool{}, spots: map[string]spot{},
 	}
 	for line := range strings.SplitSeq(text, "\n") {
 		d.lines = append(d.lines, []rune(line))
@@ -118,24 +120,35 @@ func (d *document) close() {
 			open = open || pair.Key.GetToken().Value == section
 		}
 		if !open && pair.Value != nil {
-			d.closeAll(pair.Value)
+			d.closeAll(pair.Value, 1)
 		}
 	}
 }
 
-func (d *document) closeAll(n ast.Node) {
+// groups are the mappings inside sections. Any other mapping there is one by
+// mistake, such as a password in braces: its keys are not shown either.
+var groups = []string{"tls", "embedded", "stream"}
+
+func (d *document) closeAll(n ast.Node, depth int) {
 	switch n := n.(type) {
 	case *ast.AnchorNode:
-		d.closeAll(n.Value)
+		d.closeAll(n.Value, depth)
 	case *ast.TagNode:
-		d.closeAll(n.Value)
+		d.closeAll(n.Value, depth)
 	case *ast.SequenceNode:
 		for _, value := range n.Values {
-			d.closeAll(value)
+			d.closeAll(value, depth+1)
 		}
 	case *ast.MappingNode, *ast.MappingValueNode:
 		for _, pair := range pairs(n) {
-			d.closeAll(pair.Value)
+			if depth > 1 {
+				d.closeAll(pair.Key, depth)
+			}
+			below := depth + 1
+			if depth == 1 && slices.Contains(groups, pair.Key.GetToken().Value) {
+				below = 1
+			}
+			d.closeAll(pair.Value, below)
 		}
 	case nil:
 	default:
@@ -227,10 +240,16 @@ func (d *document) errorIn(s *scalar, offset, length int, path, message, remedy 
 func (d *document) shown(line int, path string) string {
 	text := append([]rune(nil), d.lines[line-1]...)
 	for _, s := range d.closed {
-		if own := d.scalars[path]; own != nil && own.node == s.node {
+		if own := d.scalars[path]; own != nil && own.node == s.node && !d.secrets[s.node] {
 			continue
 		}
 		d.blot(text, line, s)
+	}
+	if len(d.closed) > 0 && !d.openAt(line) {
+		// A comment may hold what was commented out.
+		if visible, _, has := strings.Cut(string(text), " #"); has {
+			return strings.TrimRight(visible, " ")
+		}
 	}
 	return string(text)
 }

@@ -66,11 +66,17 @@ func (d *decoder) ruleSyntax(rules []rule.Config) {
 	known := d.errs
 	for _, e := range d.locate(mistakes) {
 		if !slices.ContainsFunc(known, func(k *Error) bool {
-			return k.Path != "" && (strings.HasPrefix(e.Path, k.Path) || strings.HasPrefix(k.Path, e.Path))
+			return within(e.Path, k.Path) || within(k.Path, e.Path)
 		}) {
 			d.fail(e)
 		}
 	}
+}
+
+// within reports whether a path names a value or a part of it.
+func within(path, value string) bool {
+	rest, ok := strings.CutPrefix(path, value)
+	return ok && value != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // locate turns the mistakes of rules into errors that point into the file.

@@ -22,6 +22,7 @@ func (d *decoder) secret(name string, to *string) []field {
 	}
 	return []field{
 		{name, func(path string, n ast.Node) {
+			d.secrets[n] = true
 			if s, ok := d.scalar(path, n, "text"); ok {
 				set(path, s.text, n)
 			}
@@ -71,6 +72,7 @@ func (d *decoder) secretURL(to *string, check func(string) (want, remedy string)
 	}
 	return []field{
 		{"url", func(path string, n ast.Node) {
+			d.secrets[n] = true
 			if s, ok := d.scalar(path, n, "text"); ok {
 				checked(path, s.text, n)
 			}
@@ -86,6 +88,7 @@ func (d *decoder) secretURL(to *string, check func(string) (want, remedy string)
 			}
 		}},
 		{"password", func(path string, n ast.Node) {
+			d.secrets[n] = true
 			if s, ok := d.scalar(path, n, "text"); ok && s.text != "" {
 				apart(path, s.text, n)
 			}
@@ -96,6 +99,23 @@ func (d *decoder) secretURL(to *string, check func(string) (want, remedy string)
 			}
 		}},
 	}
+}
+
+// secretText is a text that may hold a password: what is wrong with it is said
+// without showing it.
+func (d *decoder) secretText(name string, to *string, check func(string) (want, remedy string)) field {
+	return field{name, func(path string, n ast.Node) {
+		d.secrets[n] = true
+		s, ok := d.scalar(path, n, "text")
+		if !ok {
+			return
+		}
+		if want, remedy := check(s.text); want != "" {
+			d.failAt(n, path, "want "+want, remedy)
+			return
+		}
+		*to = s.text
+	}}
 }
 
 // secretFile reads the file that a value names.

@@ -64,6 +64,9 @@ func (d *decoder) file(f *File) {
 		}),
 		d.rules("rules", &f.Rules),
 	)
+	if _, list := d.root.(*ast.SequenceNode); list {
+		return
+	}
 	if _, given := d.spots["name"]; !given || d.scalars["name"] == nil {
 		d.fail(&Error{File: d.document.file, Path: "name", Message: "the instance has no name", Remedy: "add a line such as name: shop"})
 	}
@@ -108,7 +111,7 @@ func (d *decoder) postgres(p *Postgres) []field {
 
 func (d *decoder) nats(c *NATS) []field {
 	fields := []field{
-		d.text("url", &c.URL, checkNATSURL),
+		d.secretText("url", &c.URL, checkNATSURL),
 		d.text("credentials", &c.Credentials, nil),
 		d.text("user", &c.User, nil),
 	}
