@@ -1,0 +1,283 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshet-dev/freshet/consumer"
+	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+func TestPostgresKilled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	for i := range 50 {
+		b.exec(fmt.Sprintf("INSERT INTO orders VALUES (%d, 7, 'NEW')", i))
+	}
+	if err := b.pg.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.pg.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		b.awaitRow(fmt.Sprint(i), cdc.Insert)
+	}
+	gap := b.awaitGap("crash")
+	if len(gap.Tables) != 0 {
+		t.Errorf("got a gap of %v, want all tables", gap.Tables)
+	}
+	b.exec("INSERT INTO orders VALUES (100, 7, 'NEW')")
+	b.awaitRow("100", cdc.Insert)
+	b.awaitConfirmed(b.text("SELECT pg_current_wal_flush_lsn()::text"))
+	starts := b.worker.allStarts()
+	if first, last := starts[0].Epoch, starts[len(starts)-1].Epoch; first != last {
+		t.Errorf("epoch went from %s to %s: a crash does not move LSNs back", first, last)
+	}
+}
+
+func TestPostgresRestartedCleanlyIsNoGap(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitRow("1", cdc.Insert)
+	if err := errors.Join(b.pg.Stop(), b.pg.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
+	b.awaitRow("2", cdc.Insert)
+	b.onlyGaps("slot_created")
+}
+
+func TestSlotDroppedWhileDown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitRow("1", cdc.Insert)
+	if err := c.end(); err != nil {
+		t.Fatal(err)
+	}
+	b.exec("SELECT pg_drop_replication_slot('freshet_shop')")
+	b.exec("INSERT INTO orders VALUES (2, 7, 'UNSEEN')")
+	c = b.start(b.config())
+	c.await(consumer.StateStreaming)
+	gap := b.awaitGap("slot_lost")
+	starts := b.worker.allStarts()
+	first, last := starts[0], starts[len(starts)-1]
+	if last.Epoch.Counter != first.Epoch.Counter+1 || gap.Epoch != last.Epoch || gap.LSN != last.From {
+		t.Errorf("got start %+v and gap %+v after start %+v: want the next epoch, and the gap at its start", last, gap, first)
+	}
+	b.exec("INSERT INTO orders VALUES (3, 7, 'NEW')")
+	b.awaitRow("3", cdc.Insert)
+	b.awaitConfirmed(b.text("SELECT pg_current_wal_flush_lsn()::text"))
+	// Passed by the position, the gap is not declared again.
+	b.awaitPassed()
+	if err := c.end(); err != nil {
+		t.Fatal(err)
+	}
+	n := len(b.worker.allGaps())
+	c = b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.exec("INSERT INTO orders VALUES (4, 7, 'NEW')")
+	b.awaitRow("4", cdc.Insert)
+	if got := len(b.worker.allGaps()); got != n {
+		t.Errorf("got %d more gap messages, want none", got-n)
+	}
+}
+
+func TestSlotMovedByHand(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	if err := c.end(); err != nil {
+		t.Fatal(err)
+	}
+	b.exec("INSERT INTO orders VALUES (1, 7, 'SKIPPED')")
+	b.exec("SELECT pg_replication_slot_advance('freshet_shop', pg_current_wal_flush_lsn())")
+	b.start(b.config()).await(consumer.StateStreaming)
+	b.awaitGap("slot_recreated")
+}
+
+// A gap that the position has not passed is published by every session.
+func TestGapIsRepeatedUntilPassed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.worker.pause(true)
+	for range 3 {
+		c := b.start(b.config())
+		c.await(consumer.StateStreaming)
+		if err := c.end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.worker.pause(false)
+	b.start(b.config()).await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	firsts := 0
+	id := ""
+	for _, g := range b.worker.allGaps() {
+		if !g.Final {
+			firsts++
+			if id == "" {
+				id = g.ID
+			}
+			if g.ID != id {
+				t.Errorf("got gap %s, want %s again", g.ID, id)
+			}
+		}
+	}
+	if firsts < 4 {
+		t.Errorf("got %d first messages in 4 sessions", firsts)
+	}
+}
+
+func TestSecondConsumerTakesOver(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	first := b.start(b.config())
+	first.await(consumer.StateStreaming)
+	second := b.start(b.config())
+	second.await(consumer.StateWaiting)
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitRow("1", cdc.Insert)
+	if s := second.Status(); s.State != consumer.StateWaiting || s.LastError != "" {
+		t.Fatalf("the second consumer does not wait quietly: %+v", s)
+	}
+	// As if its process were killed: the socket closes and nothing is said.
+	b.exec("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+	first.stop()
+	began := time.Now()
+	second.await(consumer.StateStreaming)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took over after %s", took)
+	}
+	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
+	b.awaitRow("2", cdc.Insert)
+}
+
+func TestResend(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	cfg := b.config()
+	c := b.start(cfg)
+	c.await(consumer.StateStreaming)
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitRow("1", cdc.Insert)
+	// What is not yet applied is skipped by an ordinary session, as it stands in the stream, and sent again on request.
+	b.worker.pause(true)
+	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
+	b.awaitPublished(c)
+	if err := c.end(); err != nil {
+		t.Fatal(err)
+	}
+	c = b.start(cfg)
+	c.await(consumer.StateStreaming)
+	b.awaitPublished(c)
+	b.worker.pause(false)
+	b.awaitRow("2", cdc.Insert)
+	b.worker.pause(true)
+	if n := len(b.worker.seen("2")); n != 1 {
+		t.Errorf("the row was published %d times, want once: it was in the stream", n)
+	}
+	b.exec("INSERT INTO orders VALUES (3, 7, 'NEW')")
+	b.awaitPublished(c)
+	if err := b.stream.RequestResend(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	servertest.Eventually(t, patience, func() (bool, string) {
+		requested, err := b.stream.ResendRequested(t.Context())
+		return err == nil && !requested, fmt.Sprint(requested, err)
+	})
+	c.await(consumer.StateStreaming)
+	b.worker.pause(false)
+	servertest.Eventually(t, patience, func() (bool, string) {
+		n := len(b.worker.seen("3"))
+		return n == 2, fmt.Sprintf("published %d times, want twice", n)
+	})
+}
+
+func TestUnmanagedPrintsSQL(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	cfg := b.config()
+	cfg.Manage = false
+	c := b.start(cfg)
+	<-c.done
+	if c.err == nil || !strings.Contains(c.err.Error(), "CREATE PUBLICATION") {
+		t.Fatalf("got %v, want the SQL that creates the publication", c.err)
+	}
+	for _, sql := range strings.Split(statements(c.err), ";\n") {
+		b.exec(sql)
+	}
+	c = b.start(cfg)
+	<-c.done
+	if c.err == nil || !strings.Contains(c.err.Error(), "pg_create_logical_replication_slot") {
+		t.Fatalf("got %v, want the SQL that creates the slot", c.err)
+	}
+	b.exec(statements(c.err))
+	c = b.start(cfg)
+	c.await(consumer.StateStreaming)
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitRow("1", cdc.Insert)
+}
+
+// statements returns the SQL in an error.
+func statements(err error) string {
+	_, sql, _ := strings.Cut(err.Error(), "run:\n")
+	return sql
+}
+
+// onlyGaps fails if a gap of another reason was declared.
+func (b *bench) onlyGaps(reasons ...string) {
+	b.t.Helper()
+	for _, g := range b.worker.allGaps() {
+		known := false
+		for _, r := range reasons {
+			known = known || g.Reason == r
+		}
+		if !known {
+			b.t.Errorf("unexpected gap: %+v", g)
+		}
+	}
+}
+
+// awaitPassed waits until no gap is kept with the evidence.
+func (b *bench) awaitPassed() {
+	b.t.Helper()
+	servertest.Eventually(b.t, patience, func() (bool, string) {
+		entry, err := b.stream.KV().Get(context.Background(), "evidence")
+		if err != nil {
+			return false, err.Error()
+		}
+		return !strings.Contains(string(entry.Value()), `"gaps"`), string(entry.Value())
+	})
+}
+
+// awaitPublished waits until everything committed so far is published.
+func (b *bench) awaitPublished(c *running) {
+	b.t.Helper()
+	end, err := cdc.ParseLSN(b.text("SELECT pg_current_wal_flush_lsn()::text"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	servertest.Eventually(b.t, patience, func() (bool, string) {
+		s := c.Status()
+		return s.Published >= end, fmt.Sprintf("%s: published %s, want %s: %s", s.State, s.Published, end, s.LastError)
+	})
+}
