@@ -19,7 +19,7 @@ func (s *applying) announce(todo cache.Batch, b *batch, done cache.Applied, at t
 	for i := range b.changes {
 		b.changes[i].Lag = at.Sub(b.changes[i].Commit)
 	}
-	s.v.cfg.OnApplied(Applied{
+	s.v.observe(Applied{
 		Changes: b.changes,
 		Keys:    todo.Keys[:min(len(todo.Keys), MaxObserved)],
 		Tags:    todo.Tags[:min(len(todo.Tags), MaxObserved)],
@@ -34,9 +34,16 @@ func (r *reading) announcePatterns(patterns []string, removed int) {
 	if r.v.cfg.OnApplied == nil {
 		return
 	}
-	r.v.cfg.OnApplied(Applied{
+	r.v.observe(Applied{
 		Patterns: patterns[:min(len(patterns), MaxObserved)],
 		Removed:  removed,
 		At:       time.Now(),
 	})
+}
+
+// observe tells the observer, one call at a time.
+func (v *Invalidator) observe(a Applied) {
+	v.observing.Lock()
+	defer v.observing.Unlock()
+	v.cfg.OnApplied(a)
 }

@@ -39,10 +39,10 @@ type Config struct {
 	// that bridges it before the consumer is asked to send again. Defaults
 	// to 2s.
 	ResendAfter time.Duration
-	// OnApplied, if set, is told what every batch did, after its effects are
-	// in Redis. It is called by one goroutine and delays the next batch for as
-	// long as it takes. The strings are only valid during the call when the
-	// documentation of Applied says so.
+	// OnApplied, if set, is told what every batch and every pass did, after its
+	// effects are in Redis. One call at a time is made; it delays the next batch
+	// for as long as it takes. The slices are valid during the call only.
+	// Defaults to none.
 	OnApplied func(Applied)
 	// Logger receives state changes and errors. Defaults to slog.Default().
 	Logger *slog.Logger

@@ -3,7 +3,6 @@ package invalidator
 import (
 	"context"
 
-	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/stream"
 )
 
@@ -31,6 +30,3 @@ func (c *Config) BelieveTheStream() {
 		item.Point, item.Movable = p, true
 	}
 }
-
-// TableOf reads the table from a change message's subject.
-func TableOf(subjects cdc.Subjects, subject string) cdc.TableName { return tableOf(subjects, subject) }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/freshet-dev/freshet/cache"
@@ -25,6 +26,8 @@ type Invalidator struct {
 	lookups Querier
 	stats   *stats
 	dead    *deadLetters
+
+	observing sync.Mutex // held while Config.OnApplied runs
 }
 
 // New returns an invalidator that reads s, evaluates rules and applies the

@@ -48,8 +48,8 @@ func (l *latencies) percentiles() Latency {
 	slices.Sort(sorted)
 	return Latency{
 		Count: n,
-		P50:   sorted[(n-1)*50/100],
-		P99:   sorted[(n-1)*99/100],
+		P50:   sorted[(n*50+99)/100-1],
+		P99:   sorted[(n*99+99)/100-1],
 		Max:   sorted[n-1],
 		Total: int64(l.n),
 		Sum:   l.sum,

@@ -2,7 +2,10 @@ package invalidator
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/cdc"
@@ -91,8 +94,13 @@ func (v *Invalidator) begin(ctx context.Context) (beginning, error) {
 // with, word for word.
 func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, error) {
 	var f *flush
-	text, found, err := v.stream.Rules(ctx, old)
-	if err != nil {
+	var text []byte
+	var found bool
+	var err error
+	if old != "" { // empty where masters disagree
+		text, found, err = v.stream.Rules(ctx, old)
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrInvalidKey) {
 		return nil, fmt.Errorf("%w: read the rules %s: %w", errNATS, old, err)
 	}
 	if found {

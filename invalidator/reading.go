@@ -42,6 +42,9 @@ type reading struct {
 	sweeps  *sweeper
 	flushes *sweeper
 	marks   *publisher
+
+	stopping <-chan struct{} // closed when the invalidator was told to stop
+	giveUp   func()          // ends what is done beyond that
 }
 
 // read performs one reading.
@@ -54,6 +57,9 @@ func (v *Invalidator) read(ctx context.Context) error {
 		free:    make(chan *rule.Evaluator, evaluators),
 		adopt:   make(chan stream.Break, 1),
 		swept:   make(chan struct{}, 1),
+
+		stopping: ctx.Done(),
+		giveUp:   func() {},
 	}
 	for range evaluators {
 		r.free <- v.rules.Evaluator()
@@ -83,6 +89,7 @@ func (v *Invalidator) read(ctx context.Context) error {
 	// hand; the reading side ends with ctx.
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
+	r.giveUp = func() { cancel(context.Cause(ctx)) }
 	defer context.AfterFunc(ctx, func() {
 		timer := time.AfterFunc(drainTime, func() { cancel(context.Cause(ctx)) })
 		context.AfterFunc(work, func() { timer.Stop() })
@@ -133,6 +140,13 @@ func (r *reading) untilDone(ctx context.Context, f func(context.Context) error) 
 			r.v.log.Debug("waiting for the change stream", "error", err)
 		default:
 			r.v.redisAway(err)
+		}
+		select {
+		case <-r.stopping:
+			// Whoever reads on from the position does it again.
+			r.giveUp()
+			return nil
+		default:
 		}
 		retry.wait(ctx)
 	}
