@@ -1,0 +1,101 @@
+package check_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/freshet-dev/freshet/internal/check"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+func TestRedisLines(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil, orders...)
+	ctx := t.Context()
+	rdb := b.redis.Client()
+	defer rdb.Close()
+	for _, key := range []string{"order:1", "order:2", "orders:client:7", "other"} {
+		if err := rdb.Set(ctx, key, "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report := b.check(t)
+	if all := text(t, report); !strings.Contains(all, "order:* matches 2 keys") || !strings.Contains(all, "orders:client:* matches 1 keys") {
+		t.Errorf("coverage: got\n%s", all)
+	}
+
+	set := func(key, value string) {
+		t.Helper()
+		if err := rdb.ConfigSet(ctx, key, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("maxmemory", "100mb")
+	set("maxmemory-policy", "noeviction")
+	expect(t, b.check(t), "cache", "eviction", check.Warn, "noeviction")
+	set("maxmemory-policy", "allkeys-lru") // the remedy
+	expect(t, b.check(t), "cache", "eviction", check.OK, "allkeys-lru")
+
+	// A user that may do too little, and then what the remedy grants.
+	url := b.cfg.CacheURL
+	if err := rdb.Do(ctx, "ACL", "SETUSER", "app", "on", ">se/cret", "~*", "+@read", "+info", "+time").Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.cfg.CacheURL = strings.Replace(url, "redis://", "redis://app:se%2Fcret@", 1)
+	refused := expect(t, b.check(t), "cache", "rights", check.Fail, "NOPERM")
+	_, grant, _ := strings.Cut(refused.Remedy, "<user> ")
+	args := []any{"ACL", "SETUSER", "app"}
+	for _, word := range strings.Fields(grant) {
+		args = append(args, word)
+	}
+	if err := rdb.Do(ctx, args...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if report = b.check(t); report.Failed() {
+		t.Errorf("after the remedy:\n%s", text(t, report))
+	}
+	b.cfg.CacheURL = strings.Replace(url, "redis://", "redis://app:wrong@", 1)
+	expect(t, b.check(t), "cache", "connection", check.Fail, "mend user and password")
+
+	// A replica.
+	master := servertest.Redis(t)
+	b.cfg.CacheURL = url
+	host, port, _ := strings.Cut(master.Addr(), ":")
+	if err := rdb.SlaveOf(ctx, host, port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, b.check(t), "cache", "master", check.Fail, "name the master")
+	if err := rdb.SlaveOf(ctx, "NO", "ONE").Err(); err != nil {
+		t.Fatal(err)
+	}
+
+	b.cfg.CacheURL = "redis://" + freePort(t) + "?password=se/cret"
+	report = b.check(t)
+	expect(t, report, "cache", "connection", check.Fail, "")
+	b.cfg.CacheURL = "redis://:se/cret@" + freePort(t) + "/%zz"
+	if all := text(t, b.check(t)); strings.Contains(all, "se/cret") {
+		t.Errorf("the password is in the report:\n%s", all)
+	}
+	b.cfg.CacheURL = "memory://"
+	expect(t, b.check(t), "cache", "connection", check.Warn, "one process")
+}
+
+func TestRedisCluster(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil, orders...)
+	cluster := servertest.RedisCluster(t, 3)
+	b.cfg.CacheURL = cluster.URL()
+	report := b.check(t)
+	if report.Failed() {
+		t.Errorf("got\n%s", text(t, report))
+	}
+	masters := 0
+	for _, l := range report.Lines {
+		if l.Area == "cache" && l.Check == "connection" {
+			masters++
+		}
+	}
+	if masters != 3 {
+		t.Errorf("got %d masters, want 3\n%s", masters, text(t, report))
+	}
+}
