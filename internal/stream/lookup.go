@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
+	lookupTimeout = 5 * time.Second
+
 	errCodeNoMessage = 10037
 	errCodeNoStream  = 10059
 )
@@ -20,6 +23,10 @@ const (
 // may be answered by a replica that is behind.
 func (s *Stream) find(ctx context.Context, seq uint64) (found, error) {
 	name := s.cfg.streamName()
+	// The client's own time limit is for JetStream's calls only, and a request
+	// to a server that dies is never answered.
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
 	reply, err := s.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+name, fmt.Appendf(nil, `{"seq":%d}`, seq))
 	if err != nil {
 		return found{}, fmt.Errorf("stream %q: get message %d: %w", name, seq, err)

@@ -70,18 +70,23 @@ func (p *pull) subscribe() error {
 	return sub.SetPendingLimits(-1, -1)
 }
 
-// remove stops receiving and deletes the consumer, which would otherwise stay
-// until it has been idle for a minute.
-func (p *pull) remove(s *Stream) {
+// stop stops receiving.
+func (p *pull) stop() {
 	p.dead.Store(true)
 	if p.sub != nil {
 		_ = p.sub.Unsubscribe() // fails only on a closed connection, which has no subscriptions
 	}
-	if s.nc.IsConnected() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = s.js.DeleteConsumer(ctx, s.cfg.streamName(), p.consumer) // best effort, it expires
+}
+
+// remove deletes the consumer, best effort.
+func (p *pull) remove() {
+	s := p.src.s
+	if !s.nc.IsConnected() {
+		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.js.DeleteConsumer(ctx, s.cfg.streamName(), p.consumer)
 }
 
 // request asks for more when the queue has room and half of a batch or more

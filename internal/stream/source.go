@@ -51,11 +51,20 @@ type source struct {
 	pull     *pull     // the present one, guarded by mu
 	deleted  bool      // the stream's absence was reported; only used by run
 	progress uint64    // counts messages, guarded by mu
+
+	link   context.Context    // lasts as long as the connection does; guarded by mu
+	unlink context.CancelFunc // guarded by mu
 }
 
 func newSource(s *Stream, at cursor) *source {
 	ctx, cancel := context.WithCancel(context.Background())
 	src := &source{s: s, decoder: newDecoder(s.Subjects()), cancel: cancel, note: make(chan struct{}, 1), at: at}
+	src.link, src.unlink = context.WithCancel(ctx)
+	status := s.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CONNECTED, nats.CLOSED)
+	src.done.Go(func() {
+		defer s.nc.RemoveStatusListener(status)
+		src.listen(ctx, status)
+	})
 	src.done.Go(func() { src.run(ctx) })
 	return src
 }
@@ -79,10 +88,9 @@ func (src *source) swap(empty []arrival) []arrival {
 
 // run attaches to the stream and attaches again whenever there is doubt.
 func (src *source) run(ctx context.Context) {
-	status := src.s.nc.StatusChanged(nats.CONNECTED)
-	defer src.s.nc.RemoveStatusListener(status)
 	for ctx.Err() == nil {
-		p, err := src.attach(ctx)
+		link := src.present()
+		p, err := src.attach(link)
 		if err != nil {
 			if errors.Is(err, ErrMissing) && !src.deleted {
 				src.deleted = true
@@ -92,9 +100,32 @@ func (src *source) run(ctx context.Context) {
 			continue
 		}
 		src.deleted = false
-		src.watch(ctx, p, status)
-		src.detach(p)
+		src.watch(link, p)
+		src.detach(p, ctx.Err() != nil)
 	}
+}
+
+// listen ends the present link, and with it every request that waits for an
+// answer which will not come, whenever the connection comes or goes.
+func (src *source) listen(ctx context.Context, status <-chan nats.Status) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-status:
+		}
+		src.mu.Lock()
+		src.unlink()
+		src.link, src.unlink = context.WithCancel(ctx)
+		src.mu.Unlock()
+	}
+}
+
+// present returns the context of the connection's present link.
+func (src *source) present() context.Context {
+	src.mu.Lock()
+	defer src.mu.Unlock()
+	return src.link
 }
 
 // attach compares the cursor with the stream, reports a hole, and starts a
@@ -135,7 +166,7 @@ func (src *source) attach(ctx context.Context) (*pull, error) {
 		err = errors.New("stream replaced while attaching")
 	}
 	if err != nil {
-		p.remove(src.s)
+		p.stop()
 		return nil, err
 	}
 	pending := consumer.CachedInfo().NumPending
@@ -152,7 +183,7 @@ func (src *source) attach(ctx context.Context) (*pull, error) {
 		at = cursor{stream: info.ID, seq: from - 1}
 	}
 	if err := p.subscribe(); err != nil {
-		p.remove(src.s)
+		p.stop()
 		return nil, err
 	}
 	src.mu.Lock()
@@ -164,8 +195,9 @@ func (src *source) attach(ctx context.Context) (*pull, error) {
 	return p, nil
 }
 
-// watch returns when the pull consumer can no longer be relied on.
-func (src *source) watch(ctx context.Context, p *pull, status <-chan nats.Status) {
+// watch returns when the pull consumer can no longer be relied on: also when
+// the connection was interrupted, because messages may be lost on the way.
+func (src *source) watch(ctx context.Context, p *pull) {
 	ticker := time.NewTicker(sourcePoll)
 	defer ticker.Stop()
 	var progress uint64
@@ -176,12 +208,7 @@ func (src *source) watch(ctx context.Context, p *pull, status <-chan nats.Status
 			return
 		case <-p.failed:
 			return
-		case <-status: // reconnected: messages may have been lost on the way
-			return
 		case <-ticker.C:
-		}
-		if !src.s.nc.IsConnected() {
-			continue // the reconnect will tell
 		}
 		src.mu.Lock()
 		at, seen, full := src.at, src.progress, src.fullLocked()
@@ -212,11 +239,16 @@ func (src *source) watch(ctx context.Context, p *pull, status <-chan nats.Status
 	}
 }
 
-func (src *source) detach(p *pull) {
+// detach stops receiving from p. With remove it also deletes the consumer,
+// which otherwise goes when it has been idle for a minute.
+func (src *source) detach(p *pull, remove bool) {
 	src.mu.Lock()
 	src.pull = nil
 	src.mu.Unlock()
-	p.remove(src.s)
+	p.stop()
+	if remove {
+		p.remove()
+	}
 }
 
 // receive takes a message of the present pull consumer, in order.
