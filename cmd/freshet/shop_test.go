@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ import (
 )
 
 const (
-	shopRows    = 200
+	shopRows    = 1500
 	shopClients = 20
 )
 
@@ -38,7 +39,8 @@ type shop struct {
 	cache    *cache.Cache
 	config   string
 	commits  atomic.Int64
-	fills    atomic.Int64
+	reads    atomic.Int64
+	writing  sync.RWMutex // held for reading by writers within a transaction
 }
 
 func newShop(t *testing.T, extra string) *shop {
@@ -102,17 +104,19 @@ func (s *shop) traffic() (stop func()) {
 }
 
 func (s *shop) write(ctx context.Context) {
-	for pause(ctx, 2*time.Millisecond) {
+	for pause(ctx, 5*time.Millisecond) {
 		id := 1 + rand.IntN(shopRows)
 		sql := `update orders set version = version + 1 where id = $1`
 		if rand.IntN(4) == 0 {
 			sql = `update orders set version = version + 1, client_id = (client_id + 7) % 20 where id = $1`
 		}
+		s.writing.RLock()
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
 		if _, err := s.db.Exec(short, sql, id); err == nil {
 			s.commits.Add(1)
 		}
 		cancel()
+		s.writing.RUnlock()
 	}
 }
 
@@ -129,7 +133,7 @@ func (s *shop) read(ctx context.Context) {
 			return s.load(ctx, key)
 		})
 		if err == nil {
-			s.fills.Add(1)
+			s.reads.Add(1)
 		}
 	}
 }
@@ -188,11 +192,29 @@ func (s *shop) settle(processes ...*process) {
 	})
 }
 
-// audit compares every cached value with the database and returns how many it
-// compared.
-func (s *shop) audit() int {
+// audit holds the writers, waits until everything is applied, lets the readers
+// fill the cache, and compares every cached value with the database.
+func (s *shop) audit(processes ...*process) {
 	s.t.Helper()
-	compared := 0
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.settle(processes...)
+	compared, stale := s.compare()
+	for _, line := range stale {
+		s.t.Errorf("stale: %s", line)
+	}
+	if compared == 0 {
+		s.await("reads", &s.reads, 500)
+		if compared, stale = s.compare(); compared == 0 {
+			s.t.Error("nothing is cached, so nothing was compared")
+		}
+	}
+	s.t.Logf("%d commits, %d reads: %d cached values compared, %d stale", s.commits.Load(), s.reads.Load(), compared, len(stale))
+}
+
+// compare compares every cached value with the database.
+func (s *shop) compare() (compared int, stale []string) {
+	s.t.Helper()
 	rdb := s.redis.Client()
 	defer rdb.Close()
 	keys := rdb.Scan(s.t.Context(), 0, "order*", 1000).Iterator()
@@ -211,21 +233,26 @@ func (s *shop) audit() int {
 		}
 		compared++
 		if cached != fresh {
-			s.t.Errorf("stale: %s is cached as %q, the database says %q", key, cached, fresh)
+			stale = append(stale, fmt.Sprintf("%s is cached as %q, the database says %q", key, cached, fresh))
 		}
 	}
 	if err := keys.Err(); err != nil && !errors.Is(err, redis.Nil) {
 		s.t.Fatalf("list keys: %v", err)
 	}
-	return compared
+	return compared, stale
 }
 
 // awaitCommits waits until n more transactions have committed.
 func (s *shop) awaitCommits(n int64) {
 	s.t.Helper()
-	want := s.commits.Load() + n
+	s.await("commits", &s.commits, n)
+}
+
+func (s *shop) await(what string, counter *atomic.Int64, n int64) {
+	s.t.Helper()
+	want := counter.Load() + n
 	servertest.Eventually(s.t, patience, func() (bool, string) {
-		have := s.commits.Load()
-		return have >= want, fmt.Sprintf("%d of %d commits", have, want)
+		have := counter.Load()
+		return have >= want, fmt.Sprintf("%d of %d %s", have, want, what)
 	})
 }
