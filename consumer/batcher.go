@@ -218,10 +218,17 @@ func (b *batcher) update(m *pgoutput.Update) error {
 	if err != nil || p == nil || !p.update {
 		return err
 	}
-	if err := p.check(m.Old, m.New); err != nil {
+	if err := p.check(m.New); err != nil {
 		return err
 	}
-	return b.row(p, cdc.Update, p.size(m.Old)+p.size(m.New), func(w *cdc.Builder) cdc.OldKnown {
+	size := p.size(m.New)
+	if m.OldKind != pgoutput.OldNone {
+		if err := p.check(m.Old); err != nil {
+			return err
+		}
+		size += p.size(m.Old)
+	}
+	return b.row(p, cdc.Update, size, func(w *cdc.Builder) cdc.OldKnown {
 		return p.writeUpdate(w, m)
 	})
 }

@@ -66,33 +66,26 @@ func newPlan(r *pgoutput.Relation, t *openTable, leaf bool, encoding func(uint32
 // has one key. All else is told by each change.
 func (p *plan) same(q *plan) bool { return p.table == q.table && slices.Equal(p.key, q.key) }
 
-// unsent is what is known of an old image that was not sent: with a key, that
-// the key did not change.
-func (p *plan) unsent() cdc.OldKnown {
-	if len(p.key) > 0 {
+// known is what an old image of the given kind tells of the published columns.
+// A row that came without one has kept its key.
+func (p *plan) known(kind pgoutput.OldKind) cdc.OldKnown {
+	switch {
+	case kind == pgoutput.OldFull:
+		return cdc.OldFull
+	case len(p.key) > 0:
 		return cdc.OldKey
 	}
 	return cdc.OldNone
 }
 
-// known is what an old image of the given kind tells of the published columns.
-func (p *plan) known(kind pgoutput.OldKind) cdc.OldKnown {
-	if kind == pgoutput.OldFull {
-		return cdc.OldFull
-	}
-	return p.unsent()
-}
-
 // check reports a tuple that does not fit the relation.
-func (p *plan) check(tuples ...pgoutput.Tuple) error {
-	for _, t := range tuples {
-		if t != nil && len(t) != p.width {
-			return fmt.Errorf("row of %s has %d columns, its relation %d", p.table.name, len(t), p.width)
-		}
-		for i := range p.fields {
-			if t != nil && t[p.fields[i].index].Kind == pgoutput.Binary {
-				return fmt.Errorf("row of %s: column %s was sent in binary form, which was not asked for", p.table.name, p.fields[i].name)
-			}
+func (p *plan) check(t pgoutput.Tuple) error {
+	if len(t) != p.width {
+		return fmt.Errorf("row of %s has %d columns, its relation %d", p.table.name, len(t), p.width)
+	}
+	for i := range p.fields {
+		if t[p.fields[i].index].Kind == pgoutput.Binary {
+			return fmt.Errorf("row of %s: column %s was sent in binary form, which was not asked for", p.table.name, p.fields[i].name)
 		}
 	}
 	return nil
@@ -101,10 +94,8 @@ func (p *plan) check(tuples ...pgoutput.Tuple) error {
 // size is the number of bytes that the published columns of a tuple hold.
 func (p *plan) size(t pgoutput.Tuple) int {
 	n := 0
-	if t != nil {
-		for i := range p.fields {
-			n += len(t[p.fields[i].index].Data)
-		}
+	for i := range p.fields {
+		n += len(t[p.fields[i].index].Data)
 	}
 	return n
 }
@@ -128,15 +119,13 @@ func (p *plan) writeNew(b *cdc.Builder, t pgoutput.Tuple) {
 // writeUpdate writes the new row and the known old values that differ from it.
 // It returns what is known of the old row.
 func (p *plan) writeUpdate(b *cdc.Builder, m *pgoutput.Update) cdc.OldKnown {
-	known := p.unsent()
-	if m.OldKind != pgoutput.OldNone {
-		known = p.known(m.OldKind)
-	}
+	known := p.known(m.OldKind)
 	full := known == cdc.OldFull
+	sent := m.OldKind != pgoutput.OldNone
 	for i := range p.fields {
 		f := &p.fields[i]
 		c := &m.New[f.index]
-		if c.Kind == pgoutput.Unchanged && m.Old != nil && (full || f.key) {
+		if c.Kind == pgoutput.Unchanged && sent && (full || f.key) {
 			// The value is out of line and did not change: the old row has it.
 			c = &m.Old[f.index]
 		}
@@ -149,7 +138,7 @@ func (p *plan) writeUpdate(b *cdc.Builder, m *pgoutput.Update) cdc.OldKnown {
 			b.New(&f.field, c.Data)
 		}
 	}
-	if m.Old == nil {
+	if !sent {
 		return known
 	}
 	for i := range p.fields {

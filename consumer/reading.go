@@ -243,7 +243,12 @@ func (s *session) newBatcher(ctx context.Context) *batcher {
 		emit: func(schema, table string, lsn cdc.LSN, rows int, data []byte) error {
 			s.rows += uint64(rows) //nolint:gosec // G115: positive
 			subject := names[cdc.TableName{Schema: schema, Table: table}]
-			return s.inTime(ctx, func(ctx context.Context) error { return s.chain.Publish(ctx, subject, lsn, data) })
+			err := s.inTime(ctx, func(ctx context.Context) error { return s.chain.Publish(ctx, subject, lsn, data) })
+			if err != nil {
+				return err
+			}
+			s.account(time.Now())
+			return s.holdBack(ctx) // here too: one transaction may be larger than the stream
 		},
 	})
 }

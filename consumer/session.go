@@ -117,6 +117,7 @@ func (c *Consumer) connect(ctx context.Context) (*pgx.Conn, error) {
 	}
 	cfg.RuntimeParams["application_name"] = applicationName(c.cfg.Name)
 	cfg.RuntimeParams["default_transaction_read_only"] = "off"
+	cfg.RuntimeParams["synchronous_commit"] = "local" // nothing of ours waits for standbys
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, cfg)

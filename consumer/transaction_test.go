@@ -1,0 +1,131 @@
+package consumer_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshet-dev/freshet/consumer"
+	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+func TestTransactions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+
+	conn := b.connect()
+	run := func(statements ...string) {
+		t.Helper()
+		for _, sql := range statements {
+			if _, err := conn.Exec(t.Context(), sql); err != nil {
+				t.Fatalf("%s: %v", sql, err)
+			}
+		}
+	}
+	run("BEGIN", "INSERT INTO orders VALUES (1, 7, 'KEPT')", "SAVEPOINT a", "INSERT INTO orders VALUES (2, 7, 'UNDONE')",
+		"ROLLBACK TO a", "SAVEPOINT b", "INSERT INTO orders VALUES (3, 7, 'KEPT')", "RELEASE b", "COMMIT")
+	run("BEGIN", "INSERT INTO orders VALUES (4, 7, 'UNDONE')", "ROLLBACK")
+	run("BEGIN", "INSERT INTO orders VALUES (5, 7, 'PREPARED')", "PREPARE TRANSACTION 'p'")
+	run("BEGIN", "INSERT INTO orders VALUES (6, 7, 'UNDONE')", "PREPARE TRANSACTION 'q'", "ROLLBACK PREPARED 'q'")
+	run("INSERT INTO orders VALUES (7, 7, 'KEPT')")
+	b.awaitRow("7", cdc.Insert)
+	if seen := b.worker.seen("5"); len(seen) != 0 {
+		t.Errorf("a prepared transaction was published before it committed: %v", seen)
+	}
+	run("COMMIT PREPARED 'p'")
+	b.awaitRow("5", cdc.Insert)
+	run("INSERT INTO orders VALUES (1, 8, 'MERGED') ON CONFLICT (id) DO UPDATE SET client_id = excluded.client_id")
+	b.awaitRow("1", cdc.Update)
+	run("TRUNCATE orders", "INSERT INTO orders VALUES (8, 7, 'KEPT')")
+	b.awaitRow("8", cdc.Insert)
+	b.awaitRow("", cdc.Truncate)
+	for _, key := range []string{"1", "3"} {
+		b.awaitRow(key, cdc.Insert)
+	}
+	for _, key := range []string{"2", "4", "6"} {
+		if seen := b.worker.seen(key); len(seen) != 0 {
+			t.Errorf("row %s was rolled back and published: %v", key, seen)
+		}
+	}
+}
+
+// A transaction of a million rows goes through in pieces.
+func TestLargeTransactionInFlatMemory(t *testing.T) {
+	const rows = 1_000_000
+	b := newBench(t, map[string]string{"max_wal_size": "2GB", "synchronous_commit": "off"})
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.exec("INSERT INTO orders VALUES (0, 7, 'NEW')")
+	b.awaitRow("0", cdc.Insert)
+	before := resident(t)
+	done := make(chan int)
+	stop := make(chan struct{})
+	go func() {
+		most := 0
+		for {
+			select {
+			case <-stop:
+				done <- most
+				return
+			case <-time.After(20 * time.Millisecond):
+				most = max(most, resident(t))
+			}
+		}
+	}()
+	b.exec(fmt.Sprintf("INSERT INTO orders SELECT i, i %% 1000, 'NEW' FROM generate_series(1, %d) i", rows))
+	servertest.Eventually(t, 5*time.Minute, func() (bool, string) {
+		n := b.worker.count()
+		return n > rows, fmt.Sprintf("%d rows: %s", n, c.Status().LastError)
+	})
+	close(stop)
+	most := <-done
+	t.Logf("resident memory: %d MiB before, %d MiB at most", before>>20, most>>20)
+	// The process holds the stream's server and the test's reader too.
+	if grown := most - before; grown > 100<<20 {
+		t.Errorf("resident memory grew by %d MiB", grown>>20)
+	}
+	if n := len(b.worker.allStarts()); n != 1 {
+		t.Errorf("got %d sessions, want 1", n)
+	}
+}
+
+// resident returns the process's resident memory in bytes.
+func resident(t testing.TB) int {
+	data, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(data))[1])
+	if err != nil {
+		t.Error(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+func (w *worker) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rows
+}
+
+func TestCanonicalText(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, map[string]string{"timezone": "Asia/Tokyo", "datestyle": "SQL, DMY", "intervalstyle": "sql_standard", "bytea_output": "escape", "extra_float_digits": "-3"})
+	b.exec("CREATE TABLE odd (id int PRIMARY KEY, at timestamptz, day date, span interval, raw bytea, f float8)")
+	cfg := b.config()
+	cfg.Tables = append(cfg.Tables, consumer.Table{Schema: "public", Name: "odd", All: true})
+	b.start(cfg).await(consumer.StateStreaming)
+	b.exec(`INSERT INTO odd VALUES (1, '2026-11-23 10:00:00.5+00', '2026-11-23', '1 day 02:03:04', '\x00ff', 0.1::float8 + 0.2::float8)`)
+	b.awaitRow("1", cdc.Insert)
+	want := `insert odd 1 2026-11-23T10:00:00.5Z 2026-11-23 1 day 02:03:04 \x00ff 0.30000000000000004`
+	if got := b.worker.seen("1")[0].String(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
