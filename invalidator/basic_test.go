@@ -1,10 +1,12 @@
 package invalidator_test
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/freshet-dev/freshet/cache/near"
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/invalidator"
 )
@@ -150,4 +152,54 @@ func TestStopsInTheMiddleOfABacklog(t *testing.T) {
 	v = w.start()
 	v.reaches(last)
 	w.gone(keys...)
+}
+
+func TestBroadcastsWhatWasRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	heard, err := w.stream.Conn().SubscribeSync(near.Subjects(instance))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.begin(w.lsn)
+	v := w.start(func(c *invalidator.Config) { c.ID = "me" })
+	w.settle(v)
+	w.fill("user:1")
+	lsn := w.publish("users", cdc.Change{Op: cdc.Insert, New: cdc.Row{number("id", 1)}})
+	w.publish("inventory", item(1))
+	v.reaches(w.mark())
+	v.stop()
+	var all []near.Broadcast
+	for {
+		msg, err := heard.NextMsg(waiting)
+		if err != nil {
+			t.Fatalf("no goodbye after %d broadcasts: %v", len(all), err)
+		}
+		broadcast, beat, err := near.Decode(msg.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if beat != nil {
+			if beat.N != uint64(len(all)) {
+				t.Errorf("heartbeat names number %d after %d broadcasts", beat.N, len(all))
+			}
+			if beat.Bye {
+				break
+			}
+			continue
+		}
+		all = append(all, *broadcast)
+		if broadcast.N != uint64(len(all)) || broadcast.Sender != "me-1" {
+			t.Errorf("broadcast %d of %s, want %d of me-1", broadcast.N, broadcast.Sender, len(all))
+		}
+	}
+	if len(all) != 3 { // the flush of the first start comes first
+		t.Fatalf("%d broadcasts, want 3: %+v", len(all), all)
+	}
+	if b := all[1]; !slices.Equal(b.Keys, []string{"user:1"}) || !slices.Equal(b.Tags, []string{"user:1"}) || b.LSN < lsn.String() || b.Epoch != epoch.String() {
+		t.Errorf("broadcast of keys: %+v", b)
+	}
+	if b := all[2]; !slices.Equal(b.Patterns, []string{"dashboard:*"}) {
+		t.Errorf("broadcast of patterns: %+v", b)
+	}
 }

@@ -28,6 +28,7 @@ type Invalidator struct {
 	dead    *deadLetters
 
 	observing sync.Mutex // held while Config.OnApplied runs
+	terms     int        // as the active one; only used by lead
 }
 
 // New returns an invalidator that reads s, evaluates rules and applies the
@@ -94,10 +95,17 @@ func (v *Invalidator) lead(ctx context.Context) error {
 	v.stats.owner(v.cfg.ID)
 	defer v.stats.phase(StateWaiting)
 	v.emit("takeover", "invalidator "+v.cfg.ID+" is active", nil)
+	announcer := v.newAnnouncer()
+	beats, silence := context.WithCancel(context.WithoutCancel(ctx))
+	var beating sync.WaitGroup
+	beating.Go(func() { _ = announcer.Run(beats) }) // it has no error to tell
+	defer beating.Wait()
+	defer silence()
+
 	retry := backoff{min: 10 * time.Millisecond, max: time.Second}
 	for ctx.Err() == nil {
 		started := time.Now()
-		err := v.read(ctx)
+		err := v.read(ctx, announcer)
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/cache/near"
 	"github.com/freshet-dev/freshet/internal/rule"
 	"github.com/freshet-dev/freshet/internal/stream"
 )
@@ -43,12 +44,14 @@ type reading struct {
 	flushes *sweeper
 	marks   *publisher
 
+	announcer *near.Announcer
+
 	stopping <-chan struct{} // closed when the invalidator was told to stop
 	giveUp   func()          // ends what is done beyond that
 }
 
 // read performs one reading.
-func (v *Invalidator) read(ctx context.Context) error {
+func (v *Invalidator) read(ctx context.Context, announcer *near.Announcer) error {
 	v.stats.phase(StateLoading)
 	r := &reading{
 		v:       v,
@@ -57,6 +60,8 @@ func (v *Invalidator) read(ctx context.Context) error {
 		free:    make(chan *rule.Evaluator, evaluators),
 		adopt:   make(chan stream.Break, 1),
 		swept:   make(chan struct{}, 1),
+
+		announcer: announcer,
 
 		stopping: ctx.Done(),
 		giveUp:   func() {},
