@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -217,9 +220,33 @@ func standard(importPath string) bool {
 	return !strings.Contains(first, ".")
 }
 
+// look at every source file, so that `go test` does not give a result from its
+// cache after one has changed: of what go list reads it knows nothing.
+func look(t *testing.T) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case entry.IsDir() && strings.HasPrefix(name, ".") && strings.Trim(name, ".") != "":
+			return fs.SkipDir
+		case strings.HasSuffix(name, ".go"):
+			files++
+			_, err = os.Stat(path)
+			return err
+		}
+		return nil
+	})
+	if err != nil || files < 10 {
+		t.Fatalf("look at the source: %d files, %v", files, err)
+	}
+}
+
 // list returns the packages of this module with all they depend on.
 func list(t *testing.T) []pkg {
 	t.Helper()
+	look(t)
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,Standard,Deps,Error", path.Join(module, "..."))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
