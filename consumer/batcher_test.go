@@ -465,6 +465,7 @@ func TestBatcherErrors(t *testing.T) {
 		{"old width", func(b *batcher) error {
 			return b.apply(&pgoutput.Delete{Relation: 1, OldKind: pgoutput.OldKey, Old: textTuple(1, 2)})
 		}, "has 2 columns"},
+		{"no columns", func(b *batcher) error { return b.apply(&pgoutput.Delete{Relation: 1, OldKind: pgoutput.OldFull}) }, "has 0 columns"},
 		{"binary", func(b *batcher) error {
 			return b.apply(&pgoutput.Insert{Relation: 1, New: textTuple(1, 2, pgoutput.Binary, nil)})
 		}, "column status was sent in binary form"},
