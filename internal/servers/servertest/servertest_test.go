@@ -43,11 +43,11 @@ func record(t *testing.T, body func(tb testing.TB)) *recorder {
 func TestMissingServerFailsWithTheRemedy(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]func(testing.TB){
-		"postgres": func(tb testing.TB) { tb.Helper(); servertest.Postgres(tb, servers.PostgresOptions{Bin: "/none"}) },
-		"redis":    func(tb testing.TB) { tb.Helper(); servertest.Redis(tb, servers.RedisOptions{Bin: "/none"}) },
-		"cluster":  func(tb testing.TB) { tb.Helper(); servertest.RedisCluster(tb, 3, servers.RedisOptions{Bin: "/none"}) },
-		"sentinel": func(tb testing.TB) { tb.Helper(); servertest.Sentinel(tb, servers.RedisOptions{Bin: "/none"}) },
-		"nats":     func(tb testing.TB) { tb.Helper(); servertest.NATS(tb, servers.NATSOptions{Bin: "/none"}) },
+		"postgres": func(tb testing.TB) { servertest.Postgres(tb, servers.PostgresOptions{Bin: "/none"}) },
+		"redis":    func(tb testing.TB) { servertest.Redis(tb, servers.RedisOptions{Bin: "/none"}) },
+		"cluster":  func(tb testing.TB) { servertest.RedisCluster(tb, 3, servers.RedisOptions{Bin: "/none"}) },
+		"sentinel": func(tb testing.TB) { servertest.Sentinel(tb, servers.RedisOptions{Bin: "/none"}) },
+		"nats":     func(tb testing.TB) { servertest.NATS(tb, servers.NATSOptions{Bin: "/none"}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
