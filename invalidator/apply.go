@@ -140,6 +140,10 @@ func (s *applying) move(ctx context.Context) error {
 	if same(next, s.written) {
 		return nil
 	}
+	if err := s.v.keepHolds(ctx, &s.queue.holds); err != nil {
+		s.v.log.Debug("the position waits", "error", err)
+		return nil // the next tick tries again
+	}
 	full := false
 	err := s.untilDone(ctx, func(ctx context.Context) error {
 		err := s.v.applier.Move(ctx, next)

@@ -36,7 +36,7 @@ func (in *intake) gap(b *batch, item *stream.Item) {
 	// Also behind a break: the position may later be adopted from beyond it.
 	// Holding too early believes too little, which does no harm.
 	b.gaps = append(b.gaps, gapNote{
-		id: g.ID, final: g.Final, before: in.last,
+		id: g.ID, final: g.Final, all: len(g.Tables) == 0, before: in.last,
 		sameEpoch: in.last.Epoch == g.Epoch && in.last.LSN != 0,
 	})
 }

@@ -2,7 +2,6 @@ package invalidator
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/cdc"
@@ -55,74 +54,6 @@ func (q *queue) advance() bool {
 		q.entries, q.head = q.entries[:0], 0
 	}
 	return passed
-}
-
-// gapNote is a gap message that the position passes with its entry.
-type gapNote struct {
-	id        string
-	final     bool
-	sameEpoch bool         // LSNs before and after the gap may be compared
-	before    stream.Point // what stood before it
-}
-
-// holds keeps the gaps whose second flush is still due. Until it is done,
-// transactions that straddled the gap's cause may still commit without ever
-// being decoded, so only what was known before the gap may be believed.
-type holds struct {
-	pending map[string]struct{}
-	ended   map[string]struct{} // gaps whose final message was passed
-	// unknown is set when a position with a hold was found and the gap it
-	// belongs to was not: the next final of a gap that is not pending ends it.
-	unknown bool
-	lsn     cdc.LSN   // what may be believed; 0: everything
-	time    time.Time // likewise
-}
-
-// nothing is the hold that lets no LSN be believed: those from before the gap
-// belong to another epoch.
-const nothing cdc.LSN = 1
-
-func (h *holds) pass(g gapNote) {
-	if g.final {
-		h.passFinal(g.id)
-		return
-	}
-	// A session repeats a gap message until the position has passed it; the
-	// repetition of one that has ended holds nothing.
-	if _, ended := h.ended[g.id]; ended {
-		return
-	}
-	if h.pending == nil {
-		h.pending = make(map[string]struct{})
-	}
-	h.pending[g.id] = struct{}{}
-	lsn := max(g.before.LSN, nothing)
-	if !g.sameEpoch {
-		lsn = nothing
-	}
-	if h.lsn == 0 {
-		h.lsn, h.time = lsn, g.before.Time
-		return
-	}
-	h.lsn = min(h.lsn, lsn)
-	if g.before.Time.Before(h.time) {
-		h.time = g.before.Time
-	}
-}
-
-func (h *holds) passFinal(id string) {
-	if h.ended == nil {
-		h.ended = make(map[string]struct{})
-	}
-	h.ended[id] = struct{}{}
-	if _, ok := h.pending[id]; ok {
-		delete(h.pending, id)
-	} else {
-		h.unknown = false
-	}
-	if len(h.pending) == 0 && !h.unknown {
-		h.lsn, h.time = 0, time.Time{}
-	}
 }
 
 // position is what is written to the masters for a point.

@@ -47,6 +47,7 @@ func TestHolds(t *testing.T) {
 	gap := func(id string, lsn cdc.LSN, same, final bool) gapNote {
 		return gapNote{id: id, final: final, sameEpoch: same, before: stream.Point{LSN: lsn, Time: now.Add(time.Duration(lsn))}}
 	}
+	all := func(g gapNote) gapNote { g.all = true; return g }
 	for _, tc := range []struct {
 		name  string
 		start holds
@@ -65,7 +66,9 @@ func TestHolds(t *testing.T) {
 		{"repeated after its end", holds{}, []gapNote{gap("a", 10, true, false), gap("a", 20, true, true), gap("a", 30, true, false)}, 0},
 		{"found without its gap", holds{unknown: true, lsn: 7}, []gapNote{gap("x", 10, true, false), gap("x", 20, true, true)}, 7},
 		{"found without its gap, which ends", holds{unknown: true, lsn: 7}, []gapNote{gap("y", 20, true, true)}, 0},
-		{"found with its gap", holds{pending: map[string]struct{}{"a": {}}, lsn: 7}, []gapNote{gap("y", 20, true, true)}, 7},
+		{"found with its gap", holds{pending: []string{"a"}, lsn: 7}, []gapNote{gap("y", 20, true, true)}, 7},
+		{"a later gap about everything ends", holds{unknown: true, pending: []string{"a"}, lsn: 7}, []gapNote{gap("b", 10, true, false), all(gap("b", 20, true, true))}, 0},
+		{"an earlier gap about everything ends", holds{pending: []string{"a"}, lsn: 7}, []gapNote{gap("b", 10, true, false), all(gap("a", 20, true, true))}, 7},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -100,35 +100,3 @@ func (v *Invalidator) lastMark(ctx context.Context) (stream.Point, bool, error) 
 		}, true, nil
 	}
 }
-
-// findHolds reads the gap messages up to the point. Those whose final message
-// does not stand there are pending.
-func (v *Invalidator) findHolds(ctx context.Context, point stream.Point) (holds, error) {
-	var h holds
-	info, err := v.stream.Info(ctx)
-	if err != nil {
-		return h, fmt.Errorf("%w: look up the change stream: %w", errNATS, err)
-	}
-	if info.ID != point.Stream {
-		return h, nil
-	}
-	for seq := uint64(1); seq <= point.Seq; {
-		msg, err := v.retained(ctx, map[string]any{"seq": seq, "next_by_subj": v.stream.Subjects().Gap()})
-		if errors.Is(err, errNoMessage) {
-			break
-		}
-		if err != nil {
-			return h, err
-		}
-		if msg.Seq > point.Seq {
-			break
-		}
-		seq = msg.Seq + 1
-		var gap cdc.Gap
-		if json.Unmarshal(msg.Data, &gap) == nil && gap.ID != "" {
-			h.pass(gapNote{id: gap.ID, final: gap.Final})
-		}
-	}
-	h.lsn = 0
-	return h, nil
-}
