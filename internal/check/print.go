@@ -35,11 +35,8 @@ func (r *Report) Print(out io.Writer, colour bool) error {
 		for _, detail := range l.Details {
 			fmt.Fprintf(&b, "%s%s\n", indent, hang(detail, indent))
 		}
-		if l.Remedy != "" {
-			fmt.Fprintf(&b, "%s%s\n", indent, hang("→ "+l.Remedy, indent+"  "))
-		}
-		for _, sql := range l.SQL {
-			fmt.Fprintf(&b, "%s%s\n", indent, paint(dim, "  "+hang(sql+";", indent+"  ")))
+		for _, step := range steps(l) {
+			fmt.Fprintf(&b, "%s%s\n", indent, paint(dim, hang(step, indent+"  ")))
 		}
 	}
 	fmt.Fprintf(&b, "%s\n", r.Summary())
@@ -47,6 +44,25 @@ func (r *Report) Print(out io.Writer, colour bool) error {
 		return fmt.Errorf("print the report: %w", err)
 	}
 	return nil
+}
+
+// steps lists what to do: the statements, then the rest.
+func steps(l Line) []string {
+	var steps []string
+	for _, sql := range l.SQL {
+		steps = append(steps, sql+";")
+	}
+	if l.Remedy != "" {
+		steps = append(steps, l.Remedy)
+	}
+	for i := range steps {
+		lead := "  "
+		if i == 0 {
+			lead = "→ "
+		}
+		steps[i] = lead + steps[i]
+	}
+	return steps
 }
 
 func pad(text string, width int) string {

@@ -44,7 +44,7 @@ func (c *postgresCheck) publication(ctx context.Context, tables []*catalog.Table
 		line.Text = name + " does not match the rules, and postgres.manage is false"
 	case lacking != "":
 		line.Text = fmt.Sprintf("%s %s, for which the role %s lacks a right: %s", name, will, c.role.Name, lacking)
-		line.Remedy = "have the owner of the tables run"
+		line.Remedy = "to be run by the owner of the tables"
 	default:
 		c.publishing.ok(check, "%s %s", name, will)
 		return
