@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -376,7 +377,8 @@ func TestForgottenScriptsAreLoadedAgain(t *testing.T) {
 type cutter struct {
 	mu      sync.Mutex
 	written int  // bytes still to be written before the cut; negative: no limit
-	reply   bool // cut when the reply comes instead
+	reply   bool // cut when a reply comes instead
+	skip    int  // so many replies later
 }
 
 func (c *cutter) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -422,9 +424,12 @@ func (c *cutConn) Read(p []byte) (int, error) {
 	c.c.mu.Lock()
 	defer c.c.mu.Unlock()
 	if c.c.reply && n > 0 {
+		if c.c.skip--; c.c.skip >= 0 {
+			return n, err
+		}
 		c.c.reply = false
 		_ = c.Conn.Close()
-		return 0, errCut
+		return 0, io.EOF
 	}
 	return n, err
 }

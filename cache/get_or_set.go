@@ -100,13 +100,13 @@ func fly[T any](ctx context.Context, l *leader, load func(context.Context) (T, e
 	if err != nil {
 		return value, err
 	}
+	if !mine {
+		c.counters.shared.Add(1)
+	}
 	select {
 	case <-fl.done:
 	case <-ctx.Done():
 		return value, fmt.Errorf("wait for the load of %q: %w", l.key, context.Cause(ctx))
-	}
-	if !mine {
-		c.counters.shared.Add(1)
 	}
 	if p := (*loaderPanic)(nil); errors.As(fl.err, &p) {
 		panic(p)

@@ -22,7 +22,7 @@ func (b *backend) another(t *testing.T, cfg cache.ApplierConfig) *cache.Applier 
 	t.Helper()
 	var a *cache.Applier
 	var err error
-	if b.rdb == nil {
+	if b.url == "memory://" {
 		a, err = b.cache.Applier(cfg)
 	} else {
 		a, err = cache.OpenApplier(b.url, cfg)
