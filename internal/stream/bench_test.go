@@ -57,3 +57,22 @@ func BenchmarkFetch(b *testing.B) {
 	}
 	b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "msgs/s")
 }
+
+// BenchmarkLoneMessage is the way of one message from Publish to Fetch when
+// nothing else flows.
+func BenchmarkLoneMessage(b *testing.B) {
+	s := open(b, testConfig(b))
+	ctx := testContext(b)
+	x := begin(b, s, cdc.Start{Epoch: epochA, From: 1})
+	r := reader(b, s, Point{})
+	fetch(b, r, 1)
+	subject, data := s.Subjects().Changes("public", "orders"), bytes.Repeat([]byte("x"), 200)
+	for b.Loop() {
+		if err := x.Publish(ctx, subject, 2, data); err != nil {
+			b.Fatal(err)
+		}
+		if items, err := r.Fetch(ctx, 1000, 10*time.Second); err != nil || len(items) != 1 {
+			b.Fatal(len(items), err)
+		}
+	}
+}

@@ -55,7 +55,8 @@ type continuity struct {
 	stream string // id of the stream that is read
 	last   string // id of the last message processed; empty: none that could be named
 
-	brk   Break // meaningful while !here.whole
+	brk   Break // of the present or the last break
+	count int   // breaks of a chain that was whole
 	ahead *chain
 	from  cdc.LSN // the From of ahead's first start
 
@@ -92,6 +93,7 @@ func (c *continuity) cut(reason string, now time.Time) {
 	}
 	if c.here.whole {
 		c.brk = Break{Since: now}
+		c.count++
 	}
 	c.here.whole = false
 	c.brk.Reason, c.brk.At, c.brk.Lost = reason, 0, false
@@ -119,6 +121,7 @@ func (c *continuity) take(item *Item, prev string, now time.Time) {
 	default:
 		if wasWhole {
 			c.brk = Break{Reason: reason, At: item.Seq, Since: now}
+			c.count++
 		}
 		c.lose(item, reason)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -29,6 +30,14 @@ const (
 // the settings of existing ones in line. It returns a *SettingsError for one
 // that cannot be brought in line.
 func (s *Stream) Ensure(ctx context.Context) error {
+	err := s.ensureAll(ctx)
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) || errors.Is(err, nats.ErrNoResponders) {
+		return fmt.Errorf("nats at %s has no JetStream for this account: %w; start nats-server with -js, or enable JetStream for the account", s.ClientURL(), err)
+	}
+	return err
+}
+
+func (s *Stream) ensureAll(ctx context.Context) error {
 	subjects := s.cfg.subjects()
 	err := s.ensureStream(ctx, jetstream.StreamConfig{
 		Name:        s.cfg.streamName(),

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -77,6 +78,40 @@ func TestEnsureKeepsOtherSettings(t *testing.T) {
 	}
 	if got := js.CachedInfo().Config; got.Metadata["team"] != "shop" || got.MaxMsgs != -1 {
 		t.Errorf("got metadata %v and max_msgs %d, want team kept and no limit", got.Metadata, got.MaxMsgs)
+	}
+}
+
+func TestEnsureRefusesForeignBucket(t *testing.T) {
+	t.Parallel()
+	server := open(t, testConfig(t))
+	_, err := server.js.CreateKeyValue(testContext(t), jetstream.KeyValueConfig{Bucket: "freshet-cafe", Storage: jetstream.MemoryStorage})
+	if err != nil {
+		t.Fatalf("create: %v", err)
+	}
+	cfg := testConfig(t)
+	cfg.Name, cfg.URL = "cafe", server.ClientURL()
+	_, err = Open(testContext(t), cfg)
+	var settings *SettingsError
+	if !errors.As(err, &settings) || !strings.Contains(err.Error(), "nats kv del freshet-cafe") {
+		t.Errorf("got %v, want a *SettingsError with its remedy", err)
+	}
+}
+
+func TestEnsureWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatalf("server: %v", err)
+	}
+	srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(20 * time.Second) {
+		t.Fatal("server not ready")
+	}
+	cfg := testConfig(t)
+	cfg.URL = srv.ClientURL()
+	if _, err := Open(testContext(t), cfg); err == nil || !strings.Contains(err.Error(), "nats-server with -js") {
+		t.Errorf("got %v, want the remedy", err)
 	}
 }
 

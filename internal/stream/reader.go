@@ -39,9 +39,9 @@ func (s *Stream) NewReader(_ context.Context, from Point) (*Reader, error) {
 	}, nil
 }
 
-// Fetch returns what is there, at least one item and at most max, waiting up
+// Fetch returns what is there, at least one item and at most limit, waiting up
 // to wait for the first; none after wait.
-func (r *Reader) Fetch(ctx context.Context, max int, wait time.Duration) ([]Item, error) {
+func (r *Reader) Fetch(ctx context.Context, limit int, wait time.Duration) ([]Item, error) {
 	var timer *time.Timer
 	for {
 		select {
@@ -52,7 +52,7 @@ func (r *Reader) Fetch(ctx context.Context, max int, wait time.Duration) ([]Item
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		if items := r.take(max); len(items) > 0 {
+		if items := r.take(limit); len(items) > 0 {
 			return items, nil
 		}
 		if timer == nil {
@@ -72,18 +72,18 @@ func (r *Reader) Fetch(ctx context.Context, max int, wait time.Duration) ([]Item
 }
 
 // take judges and returns what has arrived.
-func (r *Reader) take(max int) []Item {
+func (r *Reader) take(limit int) []Item {
 	if r.next == len(r.pending) {
 		r.pending, r.next = r.src.swap(r.pending), 0
 		if len(r.pending) == 0 {
 			return nil
 		}
 	}
-	items := make([]Item, 0, min(max, len(r.pending)-r.next))
+	items := make([]Item, 0, min(limit, len(r.pending)-r.next))
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.next < len(r.pending) && len(items) < max {
+	for r.next < len(r.pending) && len(items) < limit {
 		a := &r.pending[r.next]
 		r.next++
 		r.caughtUp = a.end
@@ -105,6 +105,15 @@ func (r *Reader) Broken() (Break, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.continuity.broken()
+}
+
+// Breaks returns how many breaks there have been since the reader began, and
+// the last of them. One that the next message bridges is never seen by Broken,
+// and is a loss all the same. That a reader begins without a position is none.
+func (r *Reader) Breaks() (int, Break) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.continuity.count, r.continuity.brk
 }
 
 // Adopt ends a Lost break after the caller has flushed all coverage: the

@@ -16,7 +16,7 @@ const (
 	sourceRequest = 3 * time.Second        // bound of one request to the server
 
 	readAhead      = 8192     // messages received and not fetched before pulling stops
-	readAheadBytes = 32 << 20 // likewise, bytes
+	readAheadBytes = 16 << 20 // likewise, bytes
 )
 
 // arrival is one message or one event of the source, in order.
