@@ -3,6 +3,8 @@ package consumer_test
 import (
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -10,7 +12,9 @@ import (
 
 	"github.com/freshet-dev/freshet/consumer"
 	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/servers"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
+	"github.com/freshet-dev/freshet/internal/stream"
 )
 
 func TestTransactions(t *testing.T) {
@@ -55,41 +59,44 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
-// A transaction of a million rows goes through in pieces.
+// A transaction of a million rows goes through in pieces. The stream's server is a process of its own here, and nothing reads the
+// stream until the consumer's memory has been measured.
 func TestLargeTransactionInFlatMemory(t *testing.T) {
 	const rows = 1_000_000
-	b := newBench(t, map[string]string{"max_wal_size": "2GB", "synchronous_commit": "off"})
+	b := &bench{t: t, pg: servertest.Postgres(t, servers.PostgresOptions{
+		Settings: map[string]string{"max_wal_size": "2GB", "synchronous_commit": "off"},
+	})}
+	b.exec(ordersSQL)
+	b.stream = openStream(t, stream.Config{URL: servertest.NATS(t).URL()})
 	c := b.start(b.config())
 	c.await(consumer.StateStreaming)
-	b.exec("INSERT INTO orders VALUES (0, 7, 'NEW')")
-	b.awaitRow("0", cdc.Insert)
-	before := resident(t)
-	done := make(chan int)
-	stop := make(chan struct{})
-	go func() {
-		most := 0
-		for {
-			select {
-			case <-stop:
-				done <- most
-				return
-			case <-time.After(20 * time.Millisecond):
-				most = max(most, resident(t))
-			}
+	grew := func(n int) int {
+		t.Helper()
+		runtime.GC()
+		debug.FreeOSMemory()
+		before, most := resident(t), 0
+		had := c.Status().Changes
+		b.exec(fmt.Sprintf("INSERT INTO orders SELECT i, i %% 1000, 'NEW' FROM generate_series(%d, %d) i", had, had+uint64(n)-1))
+		servertest.Eventually(t, 5*time.Minute, func() (bool, string) {
+			most = max(most, resident(t))
+			s := c.Status()
+			return s.Changes >= had+uint64(n), fmt.Sprintf("%d rows: %s", s.Changes-had, s.LastError)
+		})
+		t.Logf("%d rows: resident memory %d MiB before, %d MiB at most", n, before>>20, most>>20)
+		if most > 100<<20 {
+			t.Errorf("resident memory reached %d MiB", most>>20)
 		}
-	}()
-	b.exec(fmt.Sprintf("INSERT INTO orders SELECT i, i %% 1000, 'NEW' FROM generate_series(1, %d) i", rows))
-	servertest.Eventually(t, 5*time.Minute, func() (bool, string) {
-		n := b.worker.count()
-		return n > rows, fmt.Sprintf("%d rows: %s", n, c.Status().LastError)
-	})
-	close(stop)
-	most := <-done
-	t.Logf("resident memory: %d MiB before, %d MiB at most", before>>20, most>>20)
-	// The process holds the stream's server and the test's reader too.
-	if grown := most - before; grown > 100<<20 {
-		t.Errorf("resident memory grew by %d MiB", grown>>20)
+		return most - before
 	}
+	small, large := grew(rows/10), grew(rows)
+	if large > small+20<<20 {
+		t.Errorf("memory grew by %d MiB for %d rows and %d MiB for ten times as many", small>>20, rows/10, large>>20)
+	}
+	b.worker = startWorker(t, b.stream)
+	servertest.Eventually(t, time.Minute, func() (bool, string) {
+		n := b.worker.count()
+		return n == rows+rows/10, fmt.Sprintf("%d rows in the stream", n)
+	})
 	if n := len(b.worker.allStarts()); n != 1 {
 		t.Errorf("got %d sessions, want 1", n)
 	}
