@@ -495,6 +495,7 @@ func TestBatcherErrors(t *testing.T) {
 	}
 }
 
+//nolint:paralleltest // counts the allocations of the whole process
 func TestBatcherAllocates(t *testing.T) {
 	var c collector
 	b := testBatcher(&c, Table{Schema: "public", Name: "orders", Columns: []string{"id", "client_id", "status"}})

@@ -200,6 +200,7 @@ func TestDecodeError(t *testing.T) {
 	}
 }
 
+//nolint:paralleltest // counts the allocations of the whole process
 func TestDecodeAllocates(t *testing.T) {
 	m := message()
 	for range 100 {

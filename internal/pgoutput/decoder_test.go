@@ -100,6 +100,7 @@ func TestDecodeAliases(t *testing.T) {
 	}
 }
 
+//nolint:paralleltest // counts the allocations of the whole process
 func TestDecodeAllocates(t *testing.T) {
 	var d pgoutput.Decoder
 	for _, m := range samples() {
