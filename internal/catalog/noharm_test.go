@@ -186,3 +186,46 @@ func ExampleRemedyError() {
 	// publication "freshet_shop" does not match the rules; postgres.manage is false; run:
 	// ALTER PUBLICATION "freshet_shop" ADD TABLE ONLY "public"."orders";
 }
+
+// Writers with little patience, while tables come into the publication and go.
+func TestWritersDoNotWaitForThePublication(t *testing.T) {
+	t.Parallel()
+	server, db := start(t, append(events,
+		`CREATE TABLE a (id int PRIMARY KEY, note text)`, `CREATE TABLE b (id int, note text)`, `ALTER TABLE b REPLICA IDENTITY FULL`,
+		`INSERT INTO a SELECT n, 'x' FROM generate_series(1, 100) n`, `INSERT INTO b SELECT n, 'x' FROM generate_series(1, 100) n`,
+	)...)
+	stop, failed := make(chan struct{}), make(chan error, 3)
+	for _, sql := range []string{
+		`UPDATE a SET note = note || 'y' WHERE id = 7`,
+		`UPDATE b SET note = 'z' WHERE id = 8`,
+		`INSERT INTO events VALUES (1, '2026-02-01', 'us', 'y') ON CONFLICT (id, at, region) DO UPDATE SET note = events.note`,
+	} {
+		writer := connect(t, server.URL())
+		run(t, writer, `SET lock_timeout = '2s'`)
+		go func() {
+			for {
+				select {
+				case <-stop:
+					failed <- nil
+					return
+				default:
+				}
+				if _, err := writer.Exec(t.Context(), sql); err != nil {
+					failed <- fmt.Errorf("%s: %w", sql, err)
+					return
+				}
+			}
+		}()
+	}
+	for range 25 {
+		mustEnsure(t, db, "a")
+		mustEnsure(t, db, "a", "b", "events")
+		mustEnsure(t, db, "b")
+	}
+	close(stop)
+	for range 3 {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
+	}
+}
