@@ -45,6 +45,12 @@ func (in *intake) watch(ctx context.Context) *flush {
 	}
 	now, broken := in.reader.Broken()
 	in.v.stats.broken(broken && !in.fresh, now.Reason)
+	breaks, last := in.reader.Breaks()
+	if breaks > in.breaks && !broken {
+		in.breach.since = last.Since
+		in.tell(last) // bridged by the very next message, and told all the same
+	}
+	in.breaks = breaks
 	if !broken {
 		if in.breach.told {
 			in.v.log.Info("the change stream is whole again", "after", time.Since(in.breach.since).Round(time.Millisecond))

@@ -177,3 +177,33 @@ func TestUnknownOldRulesFlushEverything(t *testing.T) {
 	v.reaches(w.mark())
 	w.gone("order:1", "dashboard:1")
 }
+
+func TestAStreamThatIsLostDoesNotForgetAPendingGap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	orders := []cdc.TableName{{Schema: "public", Table: "orders"}}
+	w.gap(cdc.Gap{ID: "g1", Reason: "table_changed", Tables: orders})
+	w.gap(cdc.Gap{ID: "g2", Reason: "table_changed", Tables: orders})
+	at := w.mark()
+	v.reaches(at)
+	v.stop()
+	if err := w.stream.JetStream().DeleteStream(t.Context(), "freshet-"+instance); err != nil {
+		t.Fatal(err)
+	}
+	v = w.start()
+	w.asked(at)
+	v.reaches(w.mark())
+	w.gap(cdc.Gap{ID: "g1", Reason: "table_changed", Tables: orders, Final: true})
+	v.reaches(w.mark())
+	if p := w.position(); p.Hold == 0 {
+		t.Error("the hold ended with one of two gaps")
+	}
+	w.gap(cdc.Gap{ID: "g2", Reason: "table_changed", Tables: orders, Final: true})
+	v.reaches(w.mark())
+	if p := w.position(); p.Hold != 0 {
+		t.Errorf("hold: got %s after both final messages, want none", p.Hold)
+	}
+}

@@ -53,6 +53,9 @@ type world struct {
 	rdb    redis.UniversalClient
 	stream *stream.Stream
 	rules  []rule.Config
+	prefix string
+
+	lookups invalidator.Querier
 	*producer
 }
 
@@ -185,7 +188,7 @@ func (w *world) start(change ...func(*invalidator.Config)) *running {
 
 func (w *world) startOn(s *stream.Stream, change ...func(*invalidator.Config)) *running {
 	w.t.Helper()
-	a, err := cache.OpenApplier(w.url, cache.ApplierConfig{Name: instance, Logger: logger(w.t)})
+	a, err := cache.OpenApplier(w.url, cache.ApplierConfig{Name: instance, Prefix: w.prefix, Logger: logger(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -193,7 +196,7 @@ func (w *world) startOn(s *stream.Stream, change ...func(*invalidator.Config)) *
 	for _, f := range change {
 		f(&cfg)
 	}
-	v, err := invalidator.New(cfg, s, a, compile(w.t, w.rules), nil)
+	v, err := invalidator.New(cfg, s, a, compile(w.t, w.rules), w.lookups)
 	if err != nil {
 		w.t.Fatal(err)
 	}

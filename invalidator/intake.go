@@ -25,10 +25,12 @@ type intake struct {
 	last   stream.Point  // the last point that the position may move to
 	fresh  bool          // began at the stream's first message: nothing was known of it
 	breach breach
+	breaks int // of the reader, as last looked at
 
 	kept   []kept       // messages of the batch that wait for lookups
 	spare  *cdc.Message // reused for messages that need none
 	wanted []rule.Lookup
+	away   bool // the database has not been answering lookups
 	// flushed names the gap messages whose coverage was flushed in this
 	// reading: a repetition of one needs no second flush.
 	flushed map[string]struct{}

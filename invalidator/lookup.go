@@ -15,10 +15,14 @@ import (
 )
 
 const (
-	// lookupTime bounds one lookup. One that takes longer widens its row.
-	lookupTime = 5 * time.Second
+	// lookupTime bounds one attempt at a lookup. A row whose lookup takes
+	// longer is widened.
+	lookupTime = 2 * time.Second
 	// lookupAttempts is how often a lookup is tried.
-	lookupAttempts = 3
+	lookupAttempts = 2
+	// awayTime bounds the one attempt while the database has not been
+	// answering: everything else in the batch waits for it.
+	awayTime = 300 * time.Millisecond
 )
 
 // kept is a message that waits for the answers to its lookups.
@@ -55,10 +59,18 @@ func (in *intake) answer(ctx context.Context, b *batch) {
 		return
 	}
 	found := make(answers, len(in.wanted))
+	var away error
 	for _, l := range in.wanted {
-		rows, err := in.v.query(ctx, l)
-		found[l.Key()] = answer{rows: rows, err: err}
+		var a answer
+		if a.err = away; away == nil {
+			a.rows, a.err = in.query(ctx, l)
+			if a.err != nil && !refused(a.err) {
+				away = a.err // the others would wait for the same
+			}
+		}
+		found[l.Key()] = a
 	}
+	in.away = away != nil
 	for i, k := range in.kept {
 		in.evaluate(ctx, b, k.message, k.data, found)
 		in.kept[i] = kept{}
@@ -68,34 +80,40 @@ func (in *intake) answer(ctx context.Context, b *batch) {
 
 // query runs one lookup, and once more when the connection may have been at
 // fault: an error widens every row that needs the answer.
-func (v *Invalidator) query(ctx context.Context, l rule.Lookup) ([]cdc.Row, error) {
-	if v.lookups == nil {
+func (in *intake) query(ctx context.Context, l rule.Lookup) ([]cdc.Row, error) {
+	if in.v.lookups == nil {
 		return nil, errors.New("no database connection for lookups")
+	}
+	if in.away {
+		return in.v.queryOnce(ctx, awayTime, l)
 	}
 	retry := backoff{min: 50 * time.Millisecond, max: time.Second}
 	for attempt := 1; ; attempt++ {
-		rows, err := v.queryOnce(ctx, l)
-		var refused *pgconn.PgError
-		if err == nil || attempt == lookupAttempts || ctx.Err() != nil || errors.As(err, &refused) && !transient(refused) {
+		rows, err := in.v.queryOnce(ctx, lookupTime, l)
+		if err == nil || attempt == lookupAttempts || ctx.Err() != nil || refused(err) {
 			return rows, err
 		}
 		retry.wait(ctx)
 	}
 }
 
-// transient reports whether the same query may succeed a moment later:
-// connection exceptions, a server that stops or starts, a serialization
-// failure, too many connections.
-func transient(err *pgconn.PgError) bool {
-	switch err.Code[:min(2, len(err.Code))] {
-	case "08", "40", "53", "57":
-		return true
+// refused reports whether the database answered, and would answer the same a
+// moment later. Connection exceptions, a server that stops or starts, a
+// serialization failure and too many connections are not that.
+func refused(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
 	}
-	return false
+	switch pg.Code[:min(2, len(pg.Code))] {
+	case "08", "40", "53", "57":
+		return false
+	}
+	return true
 }
 
-func (v *Invalidator) queryOnce(ctx context.Context, l rule.Lookup) ([]cdc.Row, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+func (v *Invalidator) queryOnce(ctx context.Context, limit time.Duration, l rule.Lookup) ([]cdc.Row, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	args := make([]any, 0, len(l.Args)+1)
 	args = append(args, pgx.QueryResultFormats{pgx.TextFormatCode})

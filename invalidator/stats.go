@@ -76,9 +76,13 @@ func (st *stats) phase(s State) {
 	if s == StateActive {
 		st.s.Reason = ""
 	}
-	if s == StateWaiting || s == StateStopped {
-		st.away, st.holed, st.flushes, st.behind = "", false, 0, time.Time{}
-		st.s.PendingPatterns = 0
+	switch s {
+	case StateWaiting, StateStopped:
+		st.away, st.holed, st.flushes = "", false, 0
+		fallthrough
+	case StateLoading:
+		// What waited for a pass is read again.
+		st.behind, st.s.PendingPatterns = time.Time{}, 0
 	}
 }
 
