@@ -378,7 +378,7 @@ func (s *session) chainUp(ctx context.Context, resend bool, w stream.Watermark) 
 	s.progress.last = s.from
 	c.status.update(func(st *Status) {
 		st.Epoch, st.Received, st.Published, st.Confirmed = s.epoch, s.from, s.from, s.confirmed
-		st.LastError, st.Remedy, st.ErrorAt = "", "", time.Time{}
+		st.LastError, st.Remedy, st.ErrorAt, st.TablesAt = "", "", time.Time{}, time.Time{}
 	})
 	return nil
 }

@@ -35,12 +35,13 @@ type Status struct {
 	LagBytes    int64         `json:"lag_bytes"` // WALEnd minus Confirmed
 	Lag         time.Duration `json:"lag"`       // age of the last mark published
 	Retained    int64         `json:"retained_wal"`
-	Changes     uint64        `json:"changes"`    // row changes published since the start
-	Messages    uint64        `json:"messages"`   // messages published since the start
-	Rate        float64       `json:"rate"`       // row changes published per second, over the last seconds
-	Governor    bool          `json:"governor"`   // retained WAL has passed max_wal: confirming what is published
-	Gaps        uint64        `json:"gaps"`       // gaps declared since the start
-	Visibility  Histogram     `json:"visibility"` // how long transactions were held until they were visible
+	Changes     uint64        `json:"changes"`            // row changes published since the start
+	Messages    uint64        `json:"messages"`           // messages published since the start
+	Rate        float64       `json:"rate"`               // row changes published per second, over the last seconds
+	Governor    bool          `json:"governor"`           // retained WAL has passed max_wal: confirming what is published
+	Gaps        uint64        `json:"gaps"`               // gaps declared since the start
+	Visibility  Histogram     `json:"visibility"`         // how long transactions were held until they were visible
+	TablesAt    time.Time     `json:"tables_at,omitzero"` // when the tables were last compared with what is recorded of them
 	LastError   string        `json:"last_error,omitempty"`
 	Remedy      string        `json:"remedy,omitempty"`
 	ErrorAt     time.Time     `json:"error_at,omitzero"`

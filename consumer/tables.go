@@ -104,6 +104,7 @@ func (s *session) watchTables(ctx context.Context, w *tableWatch) error {
 	}
 	xmax := w.xmax
 	w.prints = nil
+	s.c.status.update(func(st *Status) { st.TablesAt = w.read })
 	if len(changed) > 0 {
 		v := verdict{reason: reasonTable, detail: "changed without row events: " + strings.Join(details, "; ")}
 		if err := s.declareGap(ctx, newGap(v, changed, xmax)); err != nil {
