@@ -172,7 +172,7 @@ func TestForeignOwnerStepsDown(t *testing.T) {
 }
 
 func TestApplyBeforeTakeOver(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		if _, err := b.applier.Apply(t.Context(), cache.Batch{Keys: []string{"a"}}); !errors.Is(err, cache.ErrNotOwner) {
 			t.Errorf("got %v, want ErrNotOwner", err)
 		}
@@ -251,7 +251,7 @@ func TestPrefixIsPutBeforeEverything(t *testing.T) {
 
 // TestFillBegunBeforeApplyIsRefused: I3 for keys.
 func TestFillBegunBeforeApplyIsRefused(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		mustTakeOver(t, b.applier, position("a", 1))
 		for _, key := range oddKeys() {
 			got, err := cache.GetOrSet(t.Context(), b.cache, key, time.Minute, func(ctx context.Context) (string, error) {

@@ -26,7 +26,7 @@ func failing(err error) func(context.Context) (string, error) {
 }
 
 func TestGetOrSetStoresWhatWasLoaded(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		type order struct {
 			ID    int
 			Lines []string
@@ -48,7 +48,7 @@ func TestGetOrSetStoresWhatWasLoaded(t *testing.T) {
 			t.Errorf("loads: got %d, want %d", got, want)
 		}
 		if b.rdb != nil {
-			raw, err := b.rdb.Get(t.Context(), "order:42").Result()
+			raw, err := b.rdb.Get(t.Context(), b.cfg.Prefix+"order:42").Result()
 			if err != nil || raw != `{"ID":42,"Lines":["a","b"]}` {
 				t.Errorf("stored: got %s, %v", raw, err)
 			}
@@ -58,11 +58,11 @@ func TestGetOrSetStoresWhatWasLoaded(t *testing.T) {
 
 // TestStampede: one load for all callers of all processes.
 func TestStampede(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		processes := []*cache.Cache{b.cache}
 		if b.rdb != nil {
 			for range 3 {
-				c, err := cache.Open(t.Context(), b.url, cache.Config{})
+				c, err := cache.Open(t.Context(), b.url, b.cfg)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -92,7 +92,7 @@ func TestStampede(t *testing.T) {
 }
 
 func TestNotFoundIsRemembered(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		mustTakeOver(t, b.applier, position("a", 1))
 		loads := 0
 		ask := func() error {
@@ -123,7 +123,7 @@ func TestNotFoundIsRemembered(t *testing.T) {
 }
 
 func TestFailedLoadGivesTheLeaseBack(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		boom := errors.New("boom")
 		if _, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, failing(boom)); !errors.Is(err, boom) {
 			t.Errorf("got %v, want boom", err)
@@ -152,7 +152,7 @@ func sharers(t *testing.T, c *cache.Cache, want int64) {
 
 // TestPanickingLoader reaches all its callers and nobody else.
 func TestPanickingLoader(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		started, joined := make(chan struct{}), make(chan struct{})
 		boom := errors.New("boom")
 		caught := func(call func()) (value any) {
@@ -200,7 +200,7 @@ func TestPanickingLoader(t *testing.T) {
 
 // TestCancelledCallerDisturbsNobody: the load goes on for the others.
 func TestCancelledCallerDisturbsNobody(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		type trace struct{}
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), trace{}, "kept"))
 		started, finish := make(chan struct{}), make(chan struct{})
@@ -245,7 +245,7 @@ func TestCancelledCallerDisturbsNobody(t *testing.T) {
 
 // TestLeaseIsProlonged: a loader may take longer than a lease lasts.
 func TestLeaseIsProlonged(t *testing.T) {
-	onEveryStore(t, cache.Config{LeaseTTL: 150 * time.Millisecond}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{LeaseTTL: 150 * time.Millisecond}, func(t *testing.T, b *backend) {
 		_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
 			return "slow", pause(ctx, 600*time.Millisecond)
 		})
@@ -261,7 +261,7 @@ func TestLeaseIsProlonged(t *testing.T) {
 // TestDeadProcess: whoever waits for a process that died takes over when its
 // lease expires.
 func TestDeadProcess(t *testing.T) {
-	onEveryStore(t, cache.Config{LoadTimeout: 200 * time.Millisecond, WaitLimit: 10 * time.Second}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{LoadTimeout: 200 * time.Millisecond, WaitLimit: 10 * time.Second}, func(t *testing.T, b *backend) {
 		l, err := b.cache.Lease(t.Context(), "k")
 		if err != nil || !l.Held() {
 			t.Fatalf("lease: got %v, %v, want it held", l.Held(), err)
@@ -281,7 +281,7 @@ func TestDeadProcess(t *testing.T) {
 
 // TestWaitLimit: whoever has waited long enough loads and stores nothing.
 func TestWaitLimit(t *testing.T) {
-	onEveryStore(t, cache.Config{WaitLimit: 50 * time.Millisecond}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{WaitLimit: 50 * time.Millisecond}, func(t *testing.T, b *backend) {
 		l, err := b.cache.Lease(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
@@ -301,7 +301,7 @@ func TestWaitLimit(t *testing.T) {
 
 // TestBusyKey: after a few voided fills nobody waits for others.
 func TestBusyKey(t *testing.T) {
-	onEveryStore(t, cache.Config{WaitLimit: time.Minute}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{WaitLimit: time.Minute}, func(t *testing.T, b *backend) {
 		for range 3 {
 			_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
 				return "old", b.cache.Delete(ctx, "k")
@@ -324,7 +324,7 @@ func TestBusyKey(t *testing.T) {
 // TestCallAfterDeleteDoesNotShareAnOlderLoad: within a process nobody gets what
 // was read before an invalidation that this process made.
 func TestCallAfterDeleteDoesNotShareAnOlderLoad(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		for name, invalidate := range map[string]func() error{
 			"delete":  func() error { return b.cache.Delete(t.Context(), "k") },
 			"pattern": func() error { _, err := b.cache.InvalidatePattern(t.Context(), "k*"); return err },
@@ -359,7 +359,7 @@ func TestCallAfterDeleteDoesNotShareAnOlderLoad(t *testing.T) {
 }
 
 func TestSetVoidsFillsUnderWay(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
 			return "loaded", cache.Set(ctx, b.cache, "k", "set", time.Minute)
 		})
@@ -373,7 +373,7 @@ func TestSetVoidsFillsUnderWay(t *testing.T) {
 }
 
 func TestNoFillReadsThrough(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		got, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, constant("mine"), cache.NoFill())
 		if err != nil || got != "mine" {
 			t.Errorf("got %q, %v, want mine", got, err)
@@ -392,7 +392,7 @@ func TestNoFillReadsThrough(t *testing.T) {
 // TestValueOfAnotherShapeIsReplaced: a new version of the program reads what
 // the old one stored.
 func TestValueOfAnotherShapeIsReplaced(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		mustSet(t, b.cache, "k")
 		for range 2 {
 			got, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, constant(7))
@@ -411,7 +411,7 @@ func TestValueOfAnotherShapeIsReplaced(t *testing.T) {
 func TestStoreDown(t *testing.T) {
 	t.Parallel()
 	server := servertest.Redis(t)
-	b := open(t, server.URL(), nil, cache.Config{})
+	b := open(t, server.URL(), server.Client(), cache.Config{})
 	mustSet(t, b.cache, "k")
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)
@@ -458,7 +458,7 @@ func TestStoreDown(t *testing.T) {
 
 // TestCloseEndsLoads: nothing runs on, and later calls say why.
 func TestCloseEndsLoads(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
 		started, done := make(chan struct{}), make(chan error, 1)
 		go func() {
 			_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
@@ -483,7 +483,7 @@ func TestCloseEndsLoads(t *testing.T) {
 
 // TestMaxLoads: loaders of different keys do not run all at once.
 func TestMaxLoads(t *testing.T) {
-	onEveryStore(t, cache.Config{MaxLoads: 3}, func(t *testing.T, b *backend) {
+	onSharedStores(t, cache.Config{MaxLoads: 3}, func(t *testing.T, b *backend) {
 		var running, most atomic.Int64
 		var wg sync.WaitGroup
 		for i := range 30 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,13 +65,30 @@ func (s *redisStore) get(ctx context.Context, key string) ([]byte, bool, error) 
 	return value, err == nil, err
 }
 
+// batchSize is how many commands go into one pipeline: few enough to be
+// answered well within a time-out.
+const batchSize = 500
+
 func (s *redisStore) getMany(ctx context.Context, keys []string) ([][]byte, error) {
-	values := make([][]byte, len(keys))
+	values := make([][]byte, 0, len(keys))
+	for part := range slices.Chunk(keys, batchSize) {
+		var err error
+		if values, err = s.getSome(ctx, part, values); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+// getSome appends the values of some keys.
+func (s *redisStore) getSome(ctx context.Context, keys []string, values [][]byte) ([][]byte, error) {
 	if !s.clustered() {
 		all, err := s.rdb.MGet(ctx, keys...).Result()
-		for i, value := range all {
+		for _, value := range all {
 			if text, ok := value.(string); ok {
-				values[i] = []byte(text)
+				values = append(values, []byte(text))
+			} else {
+				values = append(values, nil)
 			}
 		}
 		return values, err
@@ -83,14 +101,15 @@ func (s *redisStore) getMany(ctx context.Context, keys []string) ([][]byte, erro
 	if _, err := pipe.Exec(ctx); err != nil && !isServerReply(err) {
 		return nil, err
 	}
-	for i, cmd := range cmds {
+	for _, cmd := range cmds {
 		value, err := cmd.Bytes()
-		switch {
-		case err == nil:
-			values[i] = value
-		case !errors.Is(err, redis.Nil):
+		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, err
 		}
+		if err != nil {
+			value = nil
+		}
+		values = append(values, value)
 	}
 	return values, nil
 }
@@ -137,25 +156,56 @@ func (s *redisStore) set(ctx context.Context, entries []entry) []error {
 		}
 		return nil
 	}
-	pipe := s.rdb.Pipeline()
-	cmds := make([]*redis.Cmd, len(entries))
-	for i, e := range entries {
-		cmds[i] = pipe.Eval(ctx, setSource, []string{e.key, LeaseKey(e.key)}, e.value, e.ttl.Milliseconds())
-	}
-	if _, err := pipe.Exec(ctx); err == nil {
-		return nil
-	}
-	errs := make([]error, len(entries))
-	for i, cmd := range cmds {
-		errs[i] = cmd.Err()
+	errs := make([]error, 0, len(entries))
+	for part := range slices.Chunk(entries, batchSize) {
+		errs = append(errs, s.setSome(ctx, part)...)
 	}
 	return errs
 }
 
-// remove removes the leases and then the values. A client of a Cluster repeats
-// single commands of a pipeline where slots move, out of order, so there the
-// second half is sent when the first is answered.
+func (s *redisStore) setSome(ctx context.Context, entries []entry) []error {
+	errs := make([]error, len(entries))
+	for range 2 {
+		pipe := s.rdb.Pipeline()
+		cmds := make([]*redis.Cmd, len(entries))
+		for i, e := range entries {
+			cmds[i] = s.setScript.EvalSha(ctx, pipe, []string{e.key, LeaseKey(e.key)}, e.value, e.ttl.Milliseconds())
+		}
+		_, err := pipe.Exec(ctx)
+		if err == nil {
+			return nil
+		}
+		unknown := false
+		for i, cmd := range cmds {
+			errs[i] = cmd.Err()
+			unknown = unknown || isNoScript(cmd.Err())
+		}
+		if !unknown {
+			break
+		}
+		if err := s.setScript.Load(ctx, s.rdb).Err(); err != nil {
+			break
+		}
+	}
+	return errs
+}
+
 func (s *redisStore) remove(ctx context.Context, keys []string) (int, error) {
+	removed := 0
+	for part := range slices.Chunk(keys, batchSize/2) {
+		n, err := s.removeSome(ctx, part)
+		if err != nil {
+			return removed, err
+		}
+		removed += n
+	}
+	return removed, nil
+}
+
+// removeSome removes the leases and then the values. A client of a Cluster
+// repeats single commands of a pipeline where slots move, out of order, so
+// there the second half is sent when the first is answered.
+func (s *redisStore) removeSome(ctx context.Context, keys []string) (int, error) {
 	pipe := s.rdb.Pipeline()
 	for _, key := range keys {
 		pipe.Unlink(ctx, LeaseKey(key))
