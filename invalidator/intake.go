@@ -27,8 +27,8 @@ type intake struct {
 	breach breach
 	breaks int // of the reader, as last looked at
 
-	kept   []kept       // messages of the batch that wait for lookups
-	spare  *cdc.Message // reused for messages that need none
+	kept   []kept         // messages of the batch that wait for lookups
+	spare  []*cdc.Message // to decode into
 	wanted []rule.Lookup
 	away   bool // the database has not been answering lookups
 	// flushed names the gap messages whose coverage was flushed in this
@@ -117,18 +117,15 @@ func (in *intake) add(ctx context.Context, b *batch, item *stream.Item) bool {
 
 // change evaluates a change message.
 func (in *intake) change(ctx context.Context, b *batch, item *stream.Item) bool {
-	m := in.spare
-	if m == nil {
-		m = new(cdc.Message)
-	}
-	in.spare = nil
+	m := in.message()
 	if err := cdc.Decode(item.Data, m); err != nil {
+		in.spare = append(in.spare, m)
 		in.poison(ctx, b, item, err.Error())
 		return true
 	}
 	if b.ahead != 0 && m.Epoch != b.epoch {
 		// LSNs of two epochs have no highest one.
-		in.spare = m
+		in.spare = append(in.spare, m)
 		return false
 	}
 	b.epoch, b.ahead = m.Epoch, max(b.ahead, m.LSN)
@@ -138,15 +135,27 @@ func (in *intake) change(ctx context.Context, b *batch, item *stream.Item) bool 
 	}
 	in.observe(b, m)
 
-	before := len(in.wanted)
 	in.wanted = b.evaluator.Lookups(m, in.wanted)
-	if len(in.wanted) > before {
+	if len(in.wanted) > 0 {
+		// It may need an answer that another message of the batch has asked
+		// for already.
 		in.kept = append(in.kept, kept{message: m, data: item.Data})
 		return true
 	}
 	in.evaluate(ctx, b, m, item.Data, nil)
-	in.spare = m
+	in.spare = append(in.spare, m)
 	return true
+}
+
+// message returns a message to decode into.
+func (in *intake) message() *cdc.Message {
+	n := len(in.spare)
+	if n == 0 {
+		return new(cdc.Message)
+	}
+	m := in.spare[n-1]
+	in.spare = in.spare[:n-1]
+	return m
 }
 
 // evaluate adds a message to the batch and reports the rows that a rule could

@@ -38,7 +38,7 @@ func TestCheckCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close(t.Context()) //nolint:errcheck // nothing to lose
+	defer db.Close(t.Context())
 	if _, err := db.Exec(t.Context(), `create table orders (id int primary key, client_id int)`); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 )
 
@@ -28,6 +29,7 @@ func main() {
 func run() int {
 	ctx, cancel := signalContext()
 	defer cancel()
+	redis.SetLogger(silence{}) // what its pool says is returned as an error as well
 	root := newRootCommand()
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -39,6 +41,11 @@ func run() int {
 	}
 	return exitStatus(err)
 }
+
+// silence is a logger for libraries that write to standard error unasked.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 // signalContext ends the context on the first SIGINT or SIGTERM, for a
 // graceful stop; a second signal ends the process at once.

@@ -52,13 +52,19 @@ func command(ctx context.Context, environment []string, args ...string) *exec.Cm
 }
 
 // runService starts `freshet run` and waits until it is connected.
-func runService(t *testing.T, config string, roles string) *process {
+func runService(t *testing.T, config, roles string) *process {
 	t.Helper()
 	args := []string{"run", "-c", config}
 	if roles != "" {
 		args = append(args, "--roles", roles)
 	}
-	p := &process{t: t, cmd: command(context.Background(), nil, args...)}
+	return startService(t, command(context.Background(), nil, args...))
+}
+
+// startService starts a service and waits until it is connected.
+func startService(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p, args := &process{t: t, cmd: cmd}, cmd.Args[1:]
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
