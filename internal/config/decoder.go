@@ -59,11 +59,9 @@ func (d *decoder) mapping(path string, n ast.Node, fields ...field) {
 		case pair.Key.Type() == ast.MergeKeyType:
 			d.fail(d.errorAt(spotOf(pair.Key), 2, path, "merge keys are not supported", "write the keys out"))
 		case found == nil:
-			remedy := ""
+			remedy := "valid: " + strings.Join(names, ", ")
 			if near := rule.Nearest(key, names); near != "" {
 				remedy = fmt.Sprintf("did you mean %q?", near)
-			} else {
-				remedy = "valid: " + strings.Join(names, ", ")
 			}
 			d.fail(d.errorAt(spotOf(pair.Key), width, keyPath, fmt.Sprintf("unknown key %q", key), remedy))
 		case seen[key]:

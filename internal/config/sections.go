@@ -52,14 +52,14 @@ func (d *decoder) file(f *File) {
 		d.section("cache", d.cache(&f.Cache)),
 		d.section("http", d.http(&f.HTTP)),
 		d.section("invalidator", []field{
-			d.integer("batch", &f.Invalidator.Batch, 1, 1_000_000),
+			d.integer("batch", &f.Invalidator.Batch, 1_000_000),
 			d.count("bulk", &f.Invalidator.Bulk),
 			d.share("scan_share", &f.Invalidator.ScanShare),
 			d.rate("flush_rate", &f.Invalidator.FlushRate),
 		}),
 		d.section("warmer", []field{
 			d.rate("rate", &f.Warmer.Rate),
-			d.integer("concurrency", &f.Warmer.Concurrency, 1, 10_000),
+			d.integer("concurrency", &f.Warmer.Concurrency, 10_000),
 			d.duration("timeout", &f.Warmer.Timeout),
 		}),
 		d.rules("rules", &f.Rules),
@@ -105,7 +105,7 @@ func (d *decoder) postgres(p *Postgres) []field {
 		d.size("max_wal", &p.MaxWAL),
 		d.duration("heartbeat", &p.Heartbeat),
 		d.duration("mark_interval", &p.MarkInterval),
-		d.integer("chunk", &p.Chunk, 1, math.MaxInt16),
+		d.integer("chunk", &p.Chunk, math.MaxInt16),
 	)
 }
 
@@ -122,7 +122,7 @@ func (d *decoder) nats(c *NATS) []field {
 		d.section("tls", []field{d.text("ca", &c.TLS.CA, nil), d.text("cert", &c.TLS.Cert, nil), d.text("key", &c.TLS.Key, nil)}),
 		d.section("embedded", []field{d.text("listen", &c.Embedded.Listen, checkListen(false)), d.text("store_dir", &c.Embedded.StoreDir, checkPath)}),
 		d.section("stream", []field{
-			d.integer("replicas", &c.Stream.Replicas, 1, 5),
+			d.integer("replicas", &c.Stream.Replicas, 5),
 			d.duration("max_age", &c.Stream.MaxAge),
 			d.size("max_bytes", &c.Stream.MaxBytes),
 		}),

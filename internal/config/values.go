@@ -85,14 +85,12 @@ func (d *decoder) boolean(name string, to *bool) field {
 	})
 }
 
-func (d *decoder) integer(name string, to *int, least, most int) field {
-	want := "a whole number of at least " + strconv.Itoa(least)
-	if most < math.MaxInt {
-		want = "a whole number from " + strconv.Itoa(least) + " to " + strconv.Itoa(most)
-	}
+// integer reads a whole number from 1 up.
+func (d *decoder) integer(name string, to *int, most int) field {
+	want := "a whole number from 1 to " + strconv.Itoa(most)
 	return parsed(d, name, to, want, func(text string) (int, error) {
 		n, err := parseInteger(text)
-		if err != nil || n < int64(least) || n > int64(most) {
+		if err != nil || n < 1 || n > int64(most) {
 			return 0, errValue
 		}
 		return int(n), nil

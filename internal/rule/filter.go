@@ -1,7 +1,7 @@
 package rule
 
 import (
-	"crypto/sha1" //nolint:gosec // a name in a cache key, chosen by the application
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -39,7 +39,7 @@ func newFilter(name, arg string, hasArg bool) (f filter, message, remedy string)
 		plain(urlencode)
 	case "sha1":
 		plain(func(v string) string {
-			sum := sha1.Sum([]byte(v)) //nolint:gosec // as above
+			sum := sha1.Sum([]byte(v)) //nolint:gosec // names a cache key as the application does
 			return hex.EncodeToString(sum[:])
 		})
 	case "sha256":

@@ -77,8 +77,17 @@ func TestGlobMatch(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"a*", "abc", true}, {"a*c", "abc", true}, {"a*d", "abc", false}, {"a?c", "abc", true}, {"a?", "a", false},
-		{`a\*`, "a*", true}, {`a\*`, "ab", false}, {"[a-c]x", "bx", true}, {"[^a-c]x", "bx", false}, {`[\]]`, "]", true}, {`a\`, `a\`, true},
+		{"a*", "abc", true},
+		{"a*c", "abc", true},
+		{"a*d", "abc", false},
+		{"a?c", "abc", true},
+		{"a?", "a", false},
+		{`a\*`, "a*", true},
+		{`a\*`, "ab", false},
+		{"[a-c]x", "bx", true},
+		{"[^a-c]x", "bx", false},
+		{`[\]]`, "]", true},
+		{`a\`, `a\`, true},
 	} {
 		if got := globMatch(c.pattern, c.text); got != c.want {
 			t.Errorf("globMatch(%q, %q): got %v, want %v", c.pattern, c.text, got, c.want)

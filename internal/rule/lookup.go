@@ -20,7 +20,7 @@ type Lookup struct {
 func (l Lookup) Key() string { return string(l.appendKey(nil)) }
 
 func (l Lookup) appendKey(dst []byte) []byte {
-	dst = binary.AppendUvarint(dst, uint64(l.Rule)) //nolint:gosec // an index
+	dst = binary.AppendUvarint(dst, uint64(l.Rule))
 	for i, arg := range l.Args {
 		if l.Null != nil && l.Null[i] {
 			dst = append(dst, 0)

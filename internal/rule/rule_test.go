@@ -54,7 +54,7 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	words := []string{"invalidate", "immutable", "client_id", "id", "Order"}
 	for word, want := range map[string]string{
-		"invalidat": "invalidate", "invaildate": "invalidate", "imutable": "immutable", "clientid": "client_id",
+		"invalidat": "invalidate", "inavlidate": "invalidate", "imutable": "immutable", "clientid": "client_id",
 		"ORDER": "Order", "ordre": "Order", "di": "id", "nothing like it": "", "x": "",
 	} {
 		if got := rule.Nearest(word, words); got != want {
@@ -237,6 +237,7 @@ func TestErrorsText(t *testing.T) {
 	}
 }
 
+//nolint:paralleltest // allocations are counted for the whole process
 func TestAddAllocates(t *testing.T) {
 	set := compile(t, rule.Config{Table: "orders", Invalidate: []string{"order:{id}", "orders:client:{client_id}"}})
 	e := set.Evaluator()

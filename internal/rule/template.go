@@ -179,7 +179,7 @@ func parsePlaceholder(text string, start int) (hole placeholder, n int, mistakes
 		default:
 			wrong(at, len(name), "unknown row "+quoteText(name), `write old. or new.; quote a column whose name contains a dot: {"`+text[at:end]+`"}`)
 		}
-		name, at, next, quoted, ok = placeholderName(text, next+1, end)
+		name, at, next, _, ok = placeholderName(text, next+1, end)
 	} else if ok && !quoted && (name == "old" || name == "new") {
 		wrong(at, len(name), "{"+name+"} names no column", `write {`+name+`.column}, or {"`+name+`"} for a column of that name`)
 	}

@@ -27,7 +27,7 @@ func TestLessKnownCoversMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test
+	random := rand.New(rand.NewPCG(1, 2))
 	columns := []string{"id", "a", "b", "at", "fixed"}
 	whole, part := set.Evaluator(), set.Evaluator()
 	widened := 0
