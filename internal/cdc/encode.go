@@ -130,7 +130,7 @@ func (v Value) appendJSON(dst []byte) []byte {
 			return append(dst, text...)
 		}
 	case JSON:
-		if validJSON(text) {
+		if validJSON(text) && !plainDocument(text) {
 			return append(dst, text...)
 		}
 	case String:

@@ -10,7 +10,7 @@ const (
 	AsInteger                     // a number, of any size
 	AsFloat                       // a number if finite
 	AsBool                        // t and f as true and false
-	AsJSON                        // embedded
+	AsJSON                        // embedded; a document that is a bare null or string as a string of its text
 	AsTimestamp                   // without time zone: RFC 3339, taken for UTC
 	AsTimestampTZ                 // RFC 3339 in UTC; the session's time zone must be UTC
 )
@@ -41,7 +41,9 @@ func (e Encoding) AppendValue(dst, text []byte) ([]byte, bool) {
 		if !validJSON(text) {
 			return dst, false
 		}
-		return append(dst, text...), true
+		if !plainDocument(text) {
+			return append(dst, text...), true
+		}
 	case AsTimestamp:
 		if n := instant(text); n > 0 && n == len(text) {
 			return appendInstant(dst, text), true
@@ -53,6 +55,22 @@ func (e Encoding) AppendValue(dst, text []byte) ([]byte, bool) {
 	case AsText:
 	}
 	return appendText(dst, text)
+}
+
+// plainDocument reports whether a valid JSON document is a bare null or
+// string. Embedded, it could not be told from SQL's NULL, which names no key, or
+// from the string without its quotes, which names another one.
+func plainDocument(text []byte) bool {
+	for _, c := range text {
+		switch c {
+		case ' ', '\t', '\n', '\r':
+		case '"', 'n':
+			return true
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // instant returns the length of a leading ISO date and time with a year of

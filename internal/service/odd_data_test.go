@@ -94,6 +94,15 @@ func TestOddNamesAndTypes(t *testing.T) {
 			},
 		},
 		{
+			name: "jsonb that is a bare null or string has a text of its own, and is not NULL",
+			schema: `create table t (id int primary key, doc jsonb); alter table t replica identity full;
+				insert into t values (1, 'null'), (2, '"a"'), (3, null), (4, '7')`,
+			rules:  on("t", "doc:{doc}"),
+			change: `delete from t`,
+			gone:   []string{"doc:null", `doc:"a"`, "doc:7"},
+			kept:   []string{"doc:a", "doc:"},
+		},
+		{
 			name:   "NULL in a key column means no such key",
 			schema: `create table t (id int primary key, parent int); alter table t replica identity full; insert into t values (1, null), (2, 7)`,
 			rules:  on("t", "t:{id}", "parent:{parent}"),
