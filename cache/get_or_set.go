@@ -31,7 +31,6 @@ func GetOrSet[T any](
 	load func(context.Context) (T, error), opts ...CallOption,
 ) (T, error) {
 	var value T
-	s := settingsOf(opts)
 	if err := checkTTL(ttl); err != nil {
 		return value, fmt.Errorf("get or set %q: %w", key, err)
 	}
@@ -39,27 +38,26 @@ func GetOrSet[T any](
 	if err != nil {
 		return value, err
 	}
-	l := leader{c: c, key: full, ttl: ttl}
-	raw, ok, err := c.store.get(ctx, full)
+	raw, ok, readErr := c.store.get(ctx, full)
+	replace := false
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case readErr != nil && ctx.Err() != nil:
 		return value, fmt.Errorf("get or set %q: %w", key, context.Cause(ctx))
-	case err != nil:
+	case readErr != nil:
 		c.counters.errors.Add(1)
-		l.storeDown = true
 	case ok:
 		if err := c.cfg.Codec.Unmarshal(raw, &value); err == nil {
 			c.counters.hits.Add(1)
 			return value, nil
 		}
-		// Stored by another version of the program: replace it.
-		l.replace = true
+		// Stored by another version of the program.
+		replace = true
 	}
 	c.counters.misses.Add(1)
-	if s.noFill {
+	if settingsOf(opts).noFill {
 		return loadOnly(ctx, c, load)
 	}
-	return fly(ctx, &l, load)
+	return fly(ctx, &leader{c: c, key: full, ttl: ttl, storeDown: readErr != nil, replace: replace}, load)
 }
 
 // loadOnly calls a loader for one caller alone.

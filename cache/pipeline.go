@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -57,7 +58,14 @@ func (a *redisApplier) raiseAhead(b Batch) {
 type share struct {
 	keys []string
 	bare []string // keys without a lease: generations of tags
+	// group is how many keys one command names: many where no slots can move
+	// and nobody asks which of them there were, else one.
+	group int
 }
+
+// groupSize keeps a command of many keys below a tenth of a millisecond of
+// Redis' time.
+const groupSize = 128
 
 func (a *redisApplier) applyTo(ctx context.Context, topo *topology, b Batch, applied *Applied) error {
 	shares, err := split(topo, b, a.cfg.Prefix)
@@ -114,9 +122,15 @@ func split(topo *topology, b Batch, prefix string) ([]share, error) {
 	if b.AllTags {
 		bare = append(bare, tagPrefix+prefix)
 	}
-	if len(topo.masters) == 1 && topo.bySlot == nil {
-		shares[0] = share{keys: b.Keys, bare: bare}
+	if topo.bySlot == nil {
+		shares[0] = share{keys: b.Keys, bare: bare, group: groupSize}
+		if b.WantExisted {
+			shares[0].group = 1
+		}
 		return shares, nil
+	}
+	for i := range shares {
+		shares[i].group = 1
 	}
 	for _, key := range b.Keys {
 		m, err := topo.of(key)
@@ -140,16 +154,21 @@ func split(topo *topology, b Batch, prefix string) ([]share, error) {
 // applyShare sends one master's share in pipelines, one after the other.
 func (a *redisApplier) applyShare(ctx context.Context, m *master, s share, res *result) error {
 	for len(s.keys) > 0 || len(s.bare) > 0 {
-		part := share{}
+		part := share{group: s.group}
 		room := max(a.cfg.Pipeline-2, 2)
-		part.keys, s.keys = cut(s.keys, (room+1)/2)
-		part.bare, s.bare = cut(s.bare, room-2*len(part.keys))
+		part.keys, s.keys = cut(s.keys, min(room/2*s.group, maxPipelineKeys))
+		if len(s.keys) == 0 {
+			part.bare, s.bare = cut(s.bare, max(room-2*len(part.keys)/s.group, 1))
+		}
 		if err := a.send(ctx, m, part, res); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxPipelineKeys bounds how long a pipeline takes, whatever its commands name.
+const maxPipelineKeys = 8 * 1024
 
 func cut(names []string, n int) (head, tail []string) {
 	n = min(max(n, 0), len(names))
@@ -203,11 +222,15 @@ func newRemoval(ctx context.Context, a *redisApplier, m *master, s share, ahead 
 	if ahead.lsn != 0 {
 		p.raise = a.raise(ctx, p.pipe, m, ahead)
 	}
-	for _, key := range s.keys {
-		// The lease first: a fill before this is deleted with the value, a
+	leases := make([]string, min(s.group, len(s.keys)))
+	for keys := range slices.Chunk(s.keys, max(s.group, 1)) {
+		for i, key := range keys {
+			leases[i] = LeaseKey(key)
+		}
+		// The leases first: a fill before this is deleted with the value, a
 		// fill after it is refused.
-		p.leases = append(p.leases, p.pipe.Unlink(ctx, LeaseKey(key)))
-		p.values = append(p.values, p.pipe.Unlink(ctx, key))
+		p.leases = append(p.leases, p.pipe.Unlink(ctx, leases[:len(keys)]...))
+		p.values = append(p.values, p.pipe.Unlink(ctx, keys...))
 	}
 	for _, key := range s.bare {
 		p.bare = append(p.bare, p.pipe.Unlink(ctx, key))
@@ -235,7 +258,7 @@ func (p *removal) check(ctx context.Context, res *result) (retry bool, err error
 	for i, cmd := range p.leases {
 		leaseErr, valueErr := cmd.Err(), p.values[i].Err()
 		if to, ok := askedOf(leaseErr, valueErr); ok {
-			asked = append(asked, askedKey(p.s.keys[i], to))
+			asked = append(asked, askedKey(p.s.keys[i], to)) // in a Cluster a command names one key
 			continue
 		}
 		if err := errors.Join(leaseErr, valueErr); err != nil {
@@ -252,11 +275,9 @@ func (p *removal) check(ctx context.Context, res *result) (retry bool, err error
 		}
 	}
 	for i, cmd := range p.values {
-		if cmd.Val() > 0 {
-			res.Removed++
-			if res.Existed != nil {
-				res.Existed[p.s.keys[i]] = struct{}{}
-			}
+		res.Removed += int(cmd.Val())
+		if cmd.Val() > 0 && res.Existed != nil {
+			res.Existed[p.s.keys[i]] = struct{}{}
 		}
 	}
 	if p.raise != nil {
