@@ -22,7 +22,7 @@ type DB interface {
 var (
 	_ DB = (*pgx.Conn)(nil)
 	_ DB = (*pgxpool.Pool)(nil)
-	_ DB = (pgx.Tx)(nil)
+	_ DB = pgx.Tx(nil)
 )
 
 // collect runs a query and scans every row into a T by field name.

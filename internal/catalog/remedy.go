@@ -69,6 +69,5 @@ const (
 	stateDuplicateObject       = "42710"
 	stateLockNotAvailable      = "55P03"
 	stateDeadlock              = "40P01"
-	stateUndefinedFunction     = "42883"
 	stateConcurrentUpdate      = "XX000" // "tuple concurrently updated", when two processes alter one publication
 )

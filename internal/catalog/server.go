@@ -67,7 +67,7 @@ func ReadServer(ctx context.Context, db DB) (*Server, error) {
 		return nil, fmt.Errorf("read server settings: %w", err)
 	}
 	s := &Server{
-		Version: row.Version, VersionText: row.VersionText, Timeline: uint32(row.Timeline), InRecovery: row.InRecovery, //nolint:gosec // G115: 32 bits on the server
+		Version: row.Version, VersionText: row.VersionText, Timeline: uint32(row.Timeline), InRecovery: row.InRecovery,
 		WALLevel: row.WALLevel, Encoding: row.Encoding, Database: row.Database,
 		MaxSenders: row.MaxSenders, Senders: row.Senders, MaxSlots: row.MaxSlots, Slots: row.Slots,
 		SyncStandbys: row.SyncStandbys, KeepBytes: row.KeepMB << 20,

@@ -10,5 +10,5 @@ func freeBytes(dir string) (int64, bool) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, false
 	}
-	return int64(s.Bavail) * int64(s.Bsize), true //nolint:gosec,unconvert // their types differ between systems
+	return int64(s.Bavail) * int64(s.Bsize), true //nolint:unconvert // their types differ between systems
 }

@@ -40,7 +40,7 @@ func (c *natsCheck) run(ctx context.Context) {
 	}
 	nc, err := nats.Connect(url, options...)
 	if err != nil {
-		c.fail("connection", oneLine(err), natsRemedy(err))
+		c.fail("connection", oneLine(withoutURL(err)), natsRemedy(err))
 		return
 	}
 	defer nc.Close()
@@ -199,10 +199,10 @@ func (c *natsCheck) jetStream(ctx context.Context, js jetstream.JetStream) {
 // room compares the account's limit with what the stream may grow to.
 func (c *natsCheck) room(account *jetstream.AccountInfo, held int64) {
 	limit := account.Limits.MaxStore
-	taken := max(int64(account.Store), int64(account.ReservedStore)) - max(0, held) //nolint:gosec // G115: bytes on a disk
+	taken := max(int64(account.Store), int64(account.ReservedStore)) - max(0, held)
 	switch free := limit - max(0, taken); {
 	case limit < 0:
-		c.ok("jetstream", "enabled, no limit on the account's storage, %s used", size(int64(account.Store))) //nolint:gosec // G115: bytes on a disk
+		c.ok("jetstream", "enabled, no limit on the account's storage, %s used", size(int64(account.Store)))
 	case free < c.cfg.MaxBytes:
 		c.fail("jetstream", fmt.Sprintf("the account has room for %s, less than nats.stream.max_bytes (%s)", size(max(0, free)), size(c.cfg.MaxBytes)),
 			"raise the account's limit, or lower nats.stream.max_bytes")
@@ -244,7 +244,7 @@ func (c *natsCheck) existing(info *jetstream.StreamInfo) {
 		c.fail("stream", name+" "+wrong, fmt.Sprintf("remove it with `nats stream rm %s`, or choose another instance name", name))
 		return
 	}
-	text := fmt.Sprintf("%s holds %d messages, %s of %s", name, info.State.Msgs, size(int64(info.State.Bytes)), size(have.MaxBytes)) //nolint:gosec // G115: bytes on a disk
+	text := fmt.Sprintf("%s holds %d messages, %s of %s", name, info.State.Msgs, size(int64(info.State.Bytes)), size(have.MaxBytes))
 	if have.MaxBytes != c.cfg.MaxBytes || have.MaxAge != c.cfg.MaxAge || have.Replicas != c.cfg.Replicas {
 		text += fmt.Sprintf("; it will be set to %s, %s and %d replicas", size(c.cfg.MaxBytes), c.cfg.MaxAge, c.cfg.Replicas)
 	}

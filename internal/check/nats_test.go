@@ -3,6 +3,7 @@ package check_test
 import (
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +69,10 @@ func TestNATSLines(t *testing.T) {
 
 	b.cfg.Stream.URL = "nats://" + freePort(t)
 	expect(t, b.check(t), "nats", "connection", check.Fail, "see that the server runs")
+	b.cfg.Stream.URL = "nats://u:se%cret@127.0.0.1"
+	if all := text(t, b.check(t)); strings.Contains(all, "se%cret") {
+		t.Errorf("the password is in the report:\n%s", all)
+	}
 }
 
 func TestStreams(t *testing.T) {
@@ -128,7 +133,7 @@ func TestStreams(t *testing.T) {
 func TestEmbeddedServer(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil, orders...)
-	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // bound at once
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func connectRemedy(err error, cfg *pgx.ConnConfig) string {
 		}
 		return ""
 	}
-	return fmt.Sprintf("see that the server runs and that %s can be reached from here, or mend postgres.url", net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port)))
+	return fmt.Sprintf("see that the server runs and that %s can be reached from here, or mend postgres.url", net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))))
 }
 
 func (c *postgresCheck) aboutServer(ctx context.Context) {
@@ -158,11 +159,11 @@ func (c *postgresCheck) settings() {
 	case keep < 0:
 		c.server.warn("max_slot_wal_keep_size",
 			"unlimited: should nobody look after the slot for long, the WAL kept for it fills the disk", "set a limit that the disk has room for",
-			fmt.Sprintf("ALTER SYSTEM SET max_slot_wal_keep_size = '%dMB'", max(1, 3*c.cfg.MaxWAL>>20)), "SELECT pg_reload_conf()")
+			fmt.Sprintf("ALTER SYSTEM SET max_slot_wal_keep_size = '%dMB'", max(1, 3*c.cfg.MaxWAL>>20)), reloadSQL)
 	case keep < c.cfg.MaxWAL:
 		c.server.warn("max_slot_wal_keep_size", fmt.Sprintf("%s is less than postgres.max_wal (%s): the server gives the slot up first", size(keep), size(c.cfg.MaxWAL)),
 			"lower postgres.max_wal, or raise the setting",
-			fmt.Sprintf("ALTER SYSTEM SET max_slot_wal_keep_size = '%dMB'", max(1, 3*c.cfg.MaxWAL>>20)), "SELECT pg_reload_conf()")
+			fmt.Sprintf("ALTER SYSTEM SET max_slot_wal_keep_size = '%dMB'", max(1, 3*c.cfg.MaxWAL>>20)), reloadSQL)
 	default:
 		c.server.ok("max_slot_wal_keep_size", "%s", size(keep))
 	}

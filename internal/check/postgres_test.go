@@ -214,7 +214,7 @@ func TestSlotsAndTheirRemedies(t *testing.T) {
 // freePort returns an address that nobody listens on, for the moment.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // bound at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,10 +49,7 @@ func (c *redisCheck) run(ctx context.Context) {
 func openRedis(raw string) (redis.UniversalClient, error) {
 	parsed, err := url.Parse(raw)
 	if err != nil {
-		if where := (*url.Error)(nil); errors.As(err, &where) {
-			err = where.Err // without the URL, which may hold a password
-		}
-		return nil, fmt.Errorf("cache.url: %w", err)
+		return nil, fmt.Errorf("cache.url: %w", withoutURL(err))
 	}
 	switch query := parsed.Query(); {
 	case query.Get("master_name") != "":
@@ -79,6 +76,15 @@ func openRedis(raw string) (redis.UniversalClient, error) {
 		options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 		return redis.NewClient(options), nil
 	}
+}
+
+// withoutURL drops the URL, which may hold a password, from an error of package
+// net/url.
+func withoutURL(err error) error {
+	if where := (*url.Error)(nil); errors.As(err, &where) {
+		return where.Err
+	}
+	return err
 }
 
 // masters checks every server that holds keys.

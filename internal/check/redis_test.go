@@ -61,11 +61,11 @@ func TestRedisLines(t *testing.T) {
 	master := servertest.Redis(t)
 	b.cfg.CacheURL = url
 	host, port, _ := strings.Cut(master.Addr(), ":")
-	if err := rdb.SlaveOf(ctx, host, port).Err(); err != nil {
+	if err := rdb.ReplicaOf(ctx, host, port).Err(); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, b.check(t), "cache", "master", check.Fail, "name the master")
-	if err := rdb.SlaveOf(ctx, "NO", "ONE").Err(); err != nil {
+	if err := rdb.ReplicaOf(ctx, "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 
@@ -97,5 +97,16 @@ func TestRedisCluster(t *testing.T) {
 	}
 	if masters != 3 {
 		t.Errorf("got %d masters, want 3\n%s", masters, text(t, report))
+	}
+}
+
+func TestRedisSentinel(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil, orders...)
+	b.cfg.CacheURL = servertest.Sentinel(t).URL()
+	report := b.check(t)
+	expect(t, report, "cache", "connection", check.OK, "")
+	if report.Failed() {
+		t.Errorf("got\n%s", text(t, report))
 	}
 }

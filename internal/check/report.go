@@ -62,8 +62,8 @@ func (r *Report) Script() string {
 	var b strings.Builder
 	seen := make(map[string]bool)
 	for _, l := range r.Lines {
-		statements := slices.DeleteFunc(slices.Clone(l.SQL), func(sql string) bool { return seen[sql] && !bracket(sql) })
-		if len(statements) == 0 || !slices.ContainsFunc(statements, func(sql string) bool { return !bracket(sql) }) {
+		statements := slices.DeleteFunc(slices.Clone(l.SQL), func(sql string) bool { return seen[sql] && !repeatable(sql) })
+		if len(statements) == 0 || !slices.ContainsFunc(statements, func(sql string) bool { return !repeatable(sql) }) {
 			continue
 		}
 		comment := l.Text
@@ -85,7 +85,14 @@ func (r *Report) Script() string {
 	return b.String()
 }
 
-func bracket(sql string) bool { return sql == "BEGIN" || sql == "COMMIT" }
+// repeatable reports whether a statement belongs to those around it and does
+// nothing by itself.
+func repeatable(sql string) bool {
+	return sql == "BEGIN" || sql == "COMMIT" || sql == reloadSQL
+}
+
+// reloadSQL makes the server read what ALTER SYSTEM has changed.
+const reloadSQL = "SELECT pg_reload_conf()"
 
 // section collects the lines of one area.
 type section struct {

@@ -120,7 +120,7 @@ WHERE application_name <> '' AND NOT EXISTS (SELECT FROM pg_catalog.pg_replicati
 		value = "FIRST 1 (" + strings.Join(names, ", ") + ")"
 	}
 	return remedy, []string{
-		"ALTER SYSTEM SET synchronous_standby_names = '" + strings.ReplaceAll(value, "'", "''") + "'", "SELECT pg_reload_conf()",
+		"ALTER SYSTEM SET synchronous_standby_names = '" + strings.ReplaceAll(value, "'", "''") + "'", reloadSQL,
 	}
 }
 

@@ -204,6 +204,10 @@ func TestLookups(t *testing.T) {
 	if !report.Invalid {
 		t.Error("a lookup that Postgres refuses is a wrong configuration")
 	}
-	// The connection goes on after the refusal.
+	// The connection goes on after the refusal, also with further lookups.
 	expect(t, report, "postgres", "slot", check.OK, "will be created")
+	b.rules = append(b.rules, rule.Config{
+		Table: "clients", Name: "second", Lookup: `select o.id from orders o where o.client_id = {id}`, Invalidate: []string{"seen:{id}"},
+	})
+	expect(t, b.check(t), "rules", "lookup of second", check.OK, "every table")
 }
