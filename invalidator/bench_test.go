@@ -24,6 +24,7 @@ func BenchmarkBacklog(b *testing.B) {
 }
 
 func backlog(b *testing.B, chunk int, present bool) {
+	b.Helper()
 	rows := 500_000
 	if chunk == 1 {
 		rows = 100_000

@@ -67,8 +67,8 @@ func (w *world) startChild(id string) *exec.Cmd {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it may have ended
-		cmd.Wait()         //nolint:errcheck // killed
+		cmd.Process.Kill() // it may have ended
+		cmd.Wait()         // killed
 	})
 	return cmd
 }

@@ -8,17 +8,12 @@ import (
 
 // flush is the coverage of some rules that has to be removed for a reason.
 type flush struct {
-	reason string
-	event  map[string]any
-
+	reason   string
 	patterns []string
 	keys     []string
 	tags     []string
 	allTags  bool
 
-	// gap names the gap message that asked for it, "" for none.
-	gap   string
-	final bool
 	// finished is called by the flusher when the patterns are gone. It may be
 	// nil and must not block.
 	finished func()

@@ -104,7 +104,7 @@ type producer struct {
 func (p *producer) begin(from cdc.LSN) {
 	p.t.Helper()
 	if p.session != nil {
-		p.session.Close(p.t.Context()) //nolint:errcheck // it may have ended
+		p.session.Close(p.t.Context()) // it may have ended
 	}
 	s, err := p.stream.NewSession(p.t.Context(), cdc.Start{Epoch: p.epoch, From: from})
 	if err != nil {
@@ -239,16 +239,15 @@ func (r *running) reaches(lsn cdc.LSN) {
 // with the next message only.
 func (w *world) settle(v *running) {
 	w.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
-	for time.Now().Before(deadline) {
-		lsn := w.mark()
-		for wait := time.Now().Add(200 * time.Millisecond); time.Now().Before(wait); time.Sleep(time.Millisecond) {
-			if v.Status().Position.LSN >= lsn {
-				return
-			}
+	var published time.Time
+	servertest.Eventually(w.t, 15*time.Second, func() (bool, string) {
+		if time.Since(published) > 100*time.Millisecond {
+			w.mark()
+			published = time.Now()
 		}
-	}
-	v.reaches(w.lsn)
+		s := v.Status()
+		return s.Position.LSN >= w.lsn, fmt.Sprintf("state %s (%s), position %s of %s", s.State, s.Reason, s.Position.LSN, w.lsn)
+	})
 }
 
 func (r *running) within(d time.Duration, what string, ok func(invalidator.Status) bool) {
@@ -335,7 +334,7 @@ func (w *world) events() *events {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { sub.Unsubscribe() }) //nolint:errcheck // the connection may be gone
+	w.t.Cleanup(func() { sub.Unsubscribe() }) // the connection may be gone
 	return e
 }
 

@@ -46,7 +46,7 @@ func (in *intake) run(ctx context.Context) error {
 		if len(in.items) == 0 {
 			items, err := in.reader.Fetch(ctx, in.v.cfg.Batch, fetchWait)
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // told to stop
 			}
 			if err != nil {
 				return err

@@ -73,6 +73,7 @@ func (in *intake) answer(ctx context.Context, b *batch) {
 	in.away = away != nil
 	for i, k := range in.kept {
 		in.evaluate(ctx, b, k.message, k.data, found)
+		in.spare = append(in.spare, k.message)
 		in.kept[i] = kept{}
 	}
 	in.kept, in.wanted = in.kept[:0], in.wanted[:0]

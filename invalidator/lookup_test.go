@@ -89,8 +89,7 @@ func TestLooksUpWhatTheRowLacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.publish("items", line(2))
-	last := w.mark()
-	v.reaches(last)
+	v.reaches(w.mark())
 	w.gone("client:8")
 }
 

@@ -31,18 +31,12 @@ type queue struct {
 
 func (q *queue) push(e *entry) { q.entries = append(q.entries, e) }
 
-// waiting reports whether an entry is not finished.
-func (q *queue) waiting() bool { return q.head < len(q.entries) }
-
-// advance passes the finished entries at the head and reports whether there
-// were any.
-func (q *queue) advance() bool {
-	passed := false
+// advance passes the finished entries at the head.
+func (q *queue) advance() {
 	for q.head < len(q.entries) && q.entries[q.head].pending.Load() == 0 {
 		e := q.entries[q.head]
 		q.entries[q.head] = nil
 		q.head++
-		passed = true
 		for _, g := range e.gaps {
 			q.holds.pass(g)
 		}
@@ -53,7 +47,6 @@ func (q *queue) advance() bool {
 	if q.head == len(q.entries) {
 		q.entries, q.head = q.entries[:0], 0
 	}
-	return passed
 }
 
 // position is what is written to the masters for a point.

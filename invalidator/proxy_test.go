@@ -85,7 +85,7 @@ func (p *proxy) serve() {
 }
 
 func pipe(to, from net.Conn) {
-	io.Copy(to, from) //nolint:errcheck // ends when either side closes
+	io.Copy(to, from) // ends when either side closes
 	to.Close()
 	from.Close()
 }

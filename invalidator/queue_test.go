@@ -12,7 +12,7 @@ import (
 
 func TestQueueStopsAtWhatIsNotFinished(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test
+	random := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		var q queue
 		var all []*entry

@@ -88,7 +88,7 @@ func (v *Invalidator) read(ctx context.Context, announcer *near.Announcer) error
 	if err != nil {
 		return err
 	}
-	defer r.reader.Close() //nolint:errcheck // nothing is lost with it
+	defer r.reader.Close() // nothing is lost with it
 
 	// The sides that touch Redis outlive ctx long enough to finish what is in
 	// hand; the reading side ends with ctx.
@@ -137,7 +137,7 @@ func (r *reading) untilDone(ctx context.Context, f func(context.Context) error) 
 			r.v.redisBack(StateRedisDown)
 			return nil
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // told to stop; the caller looks at ctx
 		case errors.Is(err, cache.ErrForeignOwner), errors.Is(err, cache.ErrRolledBack):
 			return err
 		case errors.Is(err, errNATS):

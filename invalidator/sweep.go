@@ -62,7 +62,7 @@ func (s *sweeper) run(ctx context.Context) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			return nil
+			continue // the pass may have been cut short
 		}
 		for _, w := range work {
 			w.entry.pending.Add(-1)
