@@ -71,6 +71,9 @@ type Applied struct {
 	At time.Time
 }
 
+// DefaultBulk is the default of Config.Bulk.
+const DefaultBulk = 1_000_000
+
 // MaxObserved is how many entries each list of an Applied holds at most.
 const MaxObserved = 256
 
@@ -104,7 +107,7 @@ func (c *Config) setDefaults() {
 		c.FlushRate = 0
 	}
 	if c.Bulk == 0 {
-		c.Bulk = 1_000_000
+		c.Bulk = DefaultBulk
 	}
 	if c.ResendAfter <= 0 {
 		c.ResendAfter = 2 * time.Second
