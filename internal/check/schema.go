@@ -50,6 +50,7 @@ func ruleTable(t *catalog.Table) *rule.Table {
 	out := &rule.Table{
 		Schema: t.Name.Schema, Name: t.Name.Table,
 		Identity: identityOf(weakest, by), PrimaryKey: t.PrimaryKey,
+		Partitioned: t.Kind == catalog.Partitioned,
 	}
 	if by.Name != t.Name {
 		// Quoted, so that a name with a dot in it reads back as what it is.

@@ -132,6 +132,7 @@ func (rc *ruleCompiler) ops() {
 	if len(rc.cfg.Ops) == 0 {
 		rc.rule.ops = allOps
 	}
+	rc.rule.moves = rc.table != nil && rc.table.Partitioned && slices.Contains(rc.rule.ops, cdc.Update)
 }
 
 func (rc *ruleCompiler) columnLists() {

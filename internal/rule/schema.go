@@ -29,6 +29,9 @@ type Table struct {
 	// IdentityColumns are the identity's columns; empty for full and nothing,
 	// and for default without a primary key.
 	IdentityColumns []string
+	// Partitioned is true for the root of a partition tree, whether or not it
+	// has partitions yet.
+	Partitioned bool
 	// Leaf names the partition that supports least, as schema.table. Empty
 	// for a table without partitions.
 	Leaf string

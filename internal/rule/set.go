@@ -21,6 +21,7 @@ type compiledRule struct {
 	name    string
 	table   cdc.TableName
 	ops     []cdc.Op // as listed, or all four
+	moves   bool     // an update may arrive as a delete and an insert: a row that moves between partitions
 	changed []int    // columns of the plan; empty for any
 	targets []*target
 	warm    []*warm
@@ -34,6 +35,9 @@ type compiledRule struct {
 }
 
 func (r *compiledRule) counts(op cdc.Op) bool {
+	if r.moves && (op == cdc.Insert || op == cdc.Delete) {
+		return true
+	}
 	return op == cdc.Bulk || slices.Contains(r.ops, op)
 }
 

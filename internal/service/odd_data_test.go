@@ -275,6 +275,12 @@ func TestPartitions(t *testing.T) {
 			gone:   []string{"event:1", "day:2025-06-01", "day:2026-05-05"}, kept: []string{"event:2"},
 		},
 		{
+			name: "a row moves across partitions, and the rule counts updates only", schema: partitioned,
+			rules:  []rule.Config{{Table: "events", Ops: []string{"update"}, Invalidate: []string{"event:{id}", "day:{day}"}}},
+			change: `update events set day = '2026-05-05' where id = 1`,
+			gone:   []string{"event:1", "day:2025-06-01", "day:2026-05-05"}, kept: []string{"event:2"},
+		},
+		{
 			name: "truncate of one partition", schema: partitioned, rules: on("events", "event:{id}"),
 			change: `truncate events_old`, gone: []string{"event:1"}, kept: []string{"events"},
 		},

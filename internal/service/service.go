@@ -119,7 +119,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	var starts []func() error
 	if slices.Contains(cfg.Roles, RoleConsumer) {
-		cfg.Consumer.Tables = tables(rules)
+		cfg.Consumer.Tables = tables(rules, cfg.Invalidator.Bulk)
 		c, err := consumer.New(cfg.Consumer, s)
 		if err != nil {
 			return err
@@ -157,11 +157,18 @@ func run(ctx context.Context, cfg Config) (err error) {
 	return group.Wait()
 }
 
-// tables turns what the rules need into what the consumer publishes.
-func tables(rules *rule.Set) []consumer.Table {
+// tables turns what the rules need into what the consumer publishes. bulk is
+// for the tables whose rules do not say.
+func tables(rules *rule.Set, bulk int64) []consumer.Table {
+	if bulk == 0 {
+		bulk = invalidator.DefaultBulk
+	}
 	needs := rules.Needs()
 	out := make([]consumer.Table, 0, len(needs))
 	for _, n := range needs {
+		if n.Bulk == 0 {
+			n.Bulk = bulk
+		}
 		out = append(out, consumer.Table{
 			Schema: n.Table.Schema, Name: n.Table.Table,
 			Columns: n.Columns, All: n.All, Ops: n.Ops, Bulk: n.Bulk,
