@@ -1,6 +1,7 @@
 package check_test
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/freshet-dev/freshet/internal/check"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
 	"github.com/freshet-dev/freshet/internal/stream"
 )
 
@@ -122,10 +124,12 @@ func TestStreams(t *testing.T) {
 	// Made by the service itself, with other limits than those of today.
 	cfg := b.cfg.Stream
 	cfg.MaxAge = time.Minute
-	own, err := stream.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var own *stream.Stream
+	servertest.Eventually(t, patience, func() (bool, string) {
+		// The server still clears the folder of the stream just removed away.
+		own, err = stream.Open(t.Context(), cfg)
+		return err == nil, fmt.Sprint(err)
+	})
 	defer own.Close()
 	expect(t, b.check(t), "nats", "stream", check.OK, "it will be set to 1 MiB, 1h0m0s and 1 replicas")
 }
