@@ -120,13 +120,15 @@ func (m *moderatedReader) makeRoom() {
 		}
 		return
 	}
-	need := leastRead
+	need := headerBytes - have
 	if have >= headerBytes {
-		need = max(need, 1+int(binary.BigEndian.Uint32(m.buf[m.r+1:]))-have)
+		need = 1 + int(binary.BigEndian.Uint32(m.buf[m.r+1:])) - have
 	}
-	if len(m.buf)-m.w >= need {
+	// A little is moved for the sake of large reads, much only when it must be.
+	if free := len(m.buf) - m.w; free >= need && (free >= leastRead || have > leastRead) {
 		return
 	}
+	need = max(need, leastRead)
 	to := m.buf
 	if have+need > len(to) {
 		to = make([]byte, have+need)
