@@ -48,7 +48,7 @@ func startEmbedded(ctx context.Context, cfg Config) (*embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := portFree(host, port); err != nil {
+	if err := portFree(ctx, host, port); err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
 	opts := &server.Options{
@@ -98,12 +98,12 @@ func (e *embedded) close() error {
 
 // portFree asks before the server does, because its own complaint reaches
 // nobody but the log.
-func portFree(host string, port int) error {
+func portFree(ctx context.Context, host string, port int) error {
 	if port < 0 {
 		return nil
 	}
 	addr := net.JoinHostPort(host, strconv.Itoa(port))
-	l, err := net.Listen("tcp", addr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("embedded nats server: listen on %s: %w; set nats.embedded.listen to a free port, or nats.url to the server that runs there", addr, err)
 	}

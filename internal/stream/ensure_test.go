@@ -122,14 +122,26 @@ func TestEnsureRefusesForeignSettings(t *testing.T) {
 		have jetstream.StreamConfig
 		want []string // parts of the error
 	}{
-		{"memory storage", jetstream.StreamConfig{Name: "freshet-cafe", Subjects: []string{"freshet.cafe.changes.>", "freshet.cafe.progress.*"}, Storage: jetstream.MemoryStorage},
-			[]string{`stream "freshet-cafe"`, "Memory storage", "nats stream rm freshet-cafe"}},
-		{"work queue", jetstream.StreamConfig{Name: "freshet-cafe", Subjects: []string{"freshet.cafe.changes.>", "freshet.cafe.progress.*"}, Retention: jetstream.WorkQueuePolicy},
-			[]string{"WorkQueue retention", "nats stream rm freshet-cafe"}},
-		{"other subjects", jetstream.StreamConfig{Name: "freshet-cafe", Subjects: []string{"freshet.cafe.>"}},
-			[]string{"captures the subjects [freshet.cafe.>]", "nats stream rm freshet-cafe"}},
-		{"another stream on the subjects", jetstream.StreamConfig{Name: "everything", Subjects: []string{"freshet.cafe.>"}},
-			[]string{`stream "everything" already captures`, "nats stream edit everything"}},
+		{
+			"memory storage",
+			jetstream.StreamConfig{Name: "freshet-cafe", Subjects: []string{"freshet.cafe.changes.>", "freshet.cafe.progress.*"}, Storage: jetstream.MemoryStorage},
+			[]string{`stream "freshet-cafe"`, "Memory storage", "nats stream rm freshet-cafe"},
+		},
+		{
+			"work queue",
+			jetstream.StreamConfig{Name: "freshet-cafe", Subjects: []string{"freshet.cafe.changes.>", "freshet.cafe.progress.*"}, Retention: jetstream.WorkQueuePolicy},
+			[]string{"WorkQueue retention", "nats stream rm freshet-cafe"},
+		},
+		{
+			"other subjects",
+			jetstream.StreamConfig{Name: "freshet-cafe", Subjects: []string{"freshet.cafe.>"}},
+			[]string{"captures the subjects [freshet.cafe.>]", "nats stream rm freshet-cafe"},
+		},
+		{
+			"another stream on the subjects",
+			jetstream.StreamConfig{Name: "everything", Subjects: []string{"freshet.cafe.>"}},
+			[]string{`stream "everything" already captures`, "nats stream edit everything"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

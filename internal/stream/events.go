@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ func (s *Stream) Emit(e Event) {
 	for _, key := range sortedKeys(e.Fields) {
 		attrs = append(attrs, key, e.Fields[key])
 	}
-	s.log.Log(context.Background(), level, e.Message, attrs...)
+	s.log.Log(context.Background(), level, e.Message, attrs...) //nolint:sloglint // the event's sentence is the line
 	s.events.add(e)
 }
 
@@ -129,7 +130,7 @@ func (s *Stream) DeadLetter(ctx context.Context, schema, table, reason string, d
 	msg.Header.Set(headerReason, reason)
 	msg.Data = data
 	if int64(len(data)+2*maxReason) > s.nc.MaxPayload() {
-		msg.Header.Set(headerDropped, fmt.Sprint(len(data)))
+		msg.Header.Set(headerDropped, strconv.Itoa(len(data)))
 		msg.Data = nil
 	}
 	if _, err := s.js.PublishMsg(ctx, msg); err != nil {

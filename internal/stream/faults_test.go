@@ -28,6 +28,7 @@ func settled(t *testing.T, s *Stream) (history, *Session, Point) {
 func TestForeignMessageInWindow(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, x, at := settled(t, openNarrow(t))
 		w := newWitness(t, h.s, at, trusting)
 		// The acknowledgements wait until the whole window is out.
@@ -61,6 +62,7 @@ func TestForeignMessageInWindow(t *testing.T) {
 func TestZombieSession(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, zombie, at := settled(t, open(t, testConfig(t)))
 		w := newWitness(t, h.s, at, trusting)
 		// The successor begins where the zombie stood and sends in larger
@@ -105,6 +107,7 @@ func TestZombieSession(t *testing.T) {
 func TestPurgeWhileReading(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, x, at := settled(t, openNarrow(t))
 		w := newWitness(t, h.s, at, trusting)
 		h.sent(x, 51, 55)
@@ -127,6 +130,7 @@ func TestPurgeWhileReading(t *testing.T) {
 func TestPurgeWhileAway(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, x, at := settled(t, open(t, testConfig(t)))
 		h.sent(x, 51, 60)
 		purge(t, h.s)
@@ -147,6 +151,7 @@ func TestPurgeWhileAway(t *testing.T) {
 func TestTailDeleted(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, x, at := settled(t, open(t, testConfig(t)))
 		h.sent(x, 51, 60)
 		js, err := h.s.js.Stream(testContext(t), h.s.cfg.streamName())
@@ -175,6 +180,7 @@ func TestTailDeleted(t *testing.T) {
 func TestStreamReplacedWhileReading(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, x, at := settled(t, openNarrow(t))
 		w := newWitness(t, h.s, at, trusting)
 		h.sent(x, 51, 52)
@@ -213,6 +219,7 @@ func TestStreamReplacedWhileReading(t *testing.T) {
 func TestStreamReplacedUnnoticed(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, _, at := settled(t, open(t, testConfig(t)))
 		if err := h.s.js.DeleteStream(testContext(t), h.s.cfg.streamName()); err != nil {
 			t.Fatalf("delete stream: %v", err)

@@ -60,6 +60,7 @@ func TestResend(t *testing.T) {
 func TestResendBridges(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		h, x, at := settled(t, open(t, testConfig(t)))
 		w := newWitness(t, h.s, at, trusting)
 		y := begin(t, h.s, cdc.Start{Epoch: epochA, From: 60}) // skips what it should not

@@ -89,6 +89,7 @@ func TestServerKilled(t *testing.T) {
 func TestTailShorn(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, trusting bool) (*witness, func()) {
+		t.Helper()
 		server := servertest.NATS(t)
 		s := open(t, remoteConfig(t, server))
 		h, _, at := settled(t, s)

@@ -52,7 +52,7 @@ type source struct {
 	deleted  bool      // the stream's absence was reported; only used by run
 	progress uint64    // counts messages, guarded by mu
 
-	link   context.Context    // lasts as long as the connection does; guarded by mu
+	link   context.Context    //nolint:containedctx // a background owner's own: lasts as long as the connection does; guarded by mu
 	unlink context.CancelFunc // guarded by mu
 }
 
@@ -116,7 +116,7 @@ func (src *source) listen(ctx context.Context, status <-chan nats.Status) {
 		}
 		src.mu.Lock()
 		src.unlink()
-		src.link, src.unlink = context.WithCancel(ctx)
+		src.link, src.unlink = context.WithCancel(ctx) //nolint:fatcontext // ctx is the source's, not the link before
 		src.mu.Unlock()
 	}
 }

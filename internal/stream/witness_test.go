@@ -77,7 +77,6 @@ type witness struct {
 	point   Point   // the last one moved to
 	hole    string  // the first broken promise
 	breaks  map[string]bool
-	asked   func() // called once when a break stays, as a resend request is
 }
 
 // newWitness reads from a position at which all below its LSN is applied.
