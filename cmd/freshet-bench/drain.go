@@ -78,8 +78,8 @@ func (o *drainOptions) round(ctx context.Context, r *rig, baseline, published, a
 	if err := r.warmUp(ctx); err != nil {
 		return err
 	}
-	for _, copy := range []string{"loop", "copy"} {
-		if _, err := r.db.Exec(ctx, `select pg_copy_logical_replication_slot('freshet_bench', $1)`, copy); err != nil {
+	for _, slot := range []string{"loop", "copy"} {
+		if _, err := r.db.Exec(ctx, `select pg_copy_logical_replication_slot('freshet_bench', $1)`, slot); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ func (o *drainOptions) round(ctx context.Context, r *rig, baseline, published, a
 	baseline.times = append(baseline.times, time.Since(began))
 
 	began = time.Now()
-	p, err := r.start(ctx, "", nil, service.RoleConsumer)
+	p, err := r.start(ctx, nil, service.RoleConsumer)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (o *drainOptions) round(ctx context.Context, r *rig, baseline, published, a
 	}
 
 	began = time.Now()
-	if p, err = r.start(ctx, "", nil, service.RoleInvalidator); err != nil {
+	if p, err = r.start(ctx, nil, service.RoleInvalidator); err != nil {
 		return err
 	}
 	err = until(ctx, "the backlog is applied", func() bool { return p.Invalidator.Status().Position.LSN >= end })
@@ -120,11 +120,11 @@ func (o *drainOptions) round(ctx context.Context, r *rig, baseline, published, a
 		return err
 	}
 	began = time.Now()
-	if p, err = r.start(ctx, "", nil); err != nil {
+	if p, err = r.start(ctx, nil); err != nil {
 		return err
 	}
 	err = until(ctx, "the backlog is published and applied", func() bool {
-		return p.Consumer.Status().Changes >= uint64(o.rows) && p.Invalidator.Status().Position.LSN >= end //nolint:gosec // not negative
+		return p.Consumer.Status().Changes >= uint64(o.rows) && p.Invalidator.Status().Position.LSN >= end
 	})
 	both.times = append(both.times, time.Since(began))
 	return errors.Join(err, p.stop())
@@ -148,7 +148,7 @@ func (o *drainOptions) write(ctx context.Context, r *rig) (cdc.LSN, error) {
 // warmUp runs the service until it has a position, so that slot and
 // publication exist.
 func (r *rig) warmUp(ctx context.Context) error {
-	p, err := r.start(ctx, "", nil)
+	p, err := r.start(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -56,7 +57,7 @@ func (o *latencyOptions) run(ctx context.Context, out io.Writer, results string)
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	var s sample
-	p, err := r.start(ctx, "", s.applied)
+	p, err := r.start(ctx, s.applied)
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (o *latencyOptions) commit(ctx context.Context, r *rig, rows int) (int, err
 					return ctx.Err()
 				}
 				if _, err := r.db.Exec(ctx, `update orders set status = $2, updated_at = now() where id = $1`,
-					1+rand.IntN(rows), fmt.Sprint(n)); err != nil { //nolint:gosec // load
+					1+rand.IntN(rows), strconv.Itoa(n)); err != nil {
 					return err
 				}
 			}

@@ -113,7 +113,7 @@ type process struct {
 }
 
 // start runs roles of the service and returns when they are connected.
-func (r *rig) start(ctx context.Context, natsURL string, applied func(invalidator.Applied), roles ...string) (*process, error) {
+func (r *rig) start(ctx context.Context, applied func(invalidator.Applied), roles ...string) (*process, error) {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	started := make(chan service.Running, 1) // 1: OnStarted must not wait
 	cfg := service.Config{
@@ -121,7 +121,7 @@ func (r *rig) start(ctx context.Context, natsURL string, applied func(invalidato
 		PostgresURL: r.postgres.URL(),
 		Compile:     func(s rule.Schema) (*rule.Set, error) { return rule.Compile(rules(), s) },
 		Stream: stream.Config{
-			Name: instance, URL: natsURL, MaxBytes: 4 << 30, Logger: logger,
+			Name: instance, MaxBytes: 4 << 30, Logger: logger,
 			Embedded: stream.EmbeddedConfig{Listen: "127.0.0.1:-1", StoreDir: filepath.Join(r.dir, "nats")},
 		},
 		Consumer:    consumer.Config{Name: instance, URL: r.postgres.URL(), Manage: true, Logger: logger},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -46,10 +45,7 @@ configuration itself is wrong.`,
 			report := check.Run(cmd.Context(), cfg)
 			switch {
 			case asJSON:
-				encoder := json.NewEncoder(cmd.OutOrStdout())
-				encoder.SetEscapeHTML(false)
-				encoder.SetIndent("", "  ")
-				err = encoder.Encode(report)
+				err = printJSON(cmd.OutOrStdout(), report)
 			case statements:
 				err = printStatements(cmd.OutOrStdout(), cmd.ErrOrStderr(), report)
 			default:

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"time"
 
@@ -58,11 +56,4 @@ behind.`,
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show the service's log on standard error")
 	outputFlag(cmd, &output)
 	return cmd
-}
-
-func printJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
 }

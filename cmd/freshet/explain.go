@@ -148,19 +148,20 @@ func rowOf(where, text string) (cdc.Row, error) {
 	}
 	var row cdc.Row
 	for decoder.More() {
-		name, err := decoder.Token()
-		if err != nil {
-			return nil, usageErrorf("%s: %w", where, err)
+		token, err := decoder.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return nil, usageErrorf("%s %s: not a JSON object: %v", where, text, err)
 		}
 		var raw json.RawMessage
 		if err := decoder.Decode(&raw); err != nil {
-			return nil, usageErrorf("%s: column %v: %w", where, name, err)
+			return nil, usageErrorf("%s: column %s: %w", where, name, err)
 		}
 		value, err := valueOf(raw)
 		if err != nil {
-			return nil, usageErrorf("%s: column %v: %w", where, name, err)
+			return nil, usageErrorf("%s: column %s: %w", where, name, err)
 		}
-		row = append(row, cdc.Column{Name: name.(string), Value: value}) //nolint:forcetypeassert // an object's names are strings
+		row = append(row, cdc.Column{Name: name, Value: value})
 	}
 	if _, err := decoder.Token(); err != nil {
 		return nil, usageErrorf("%s: %w", where, err)

@@ -94,7 +94,7 @@ func TestRedisReplacedByAnOlderDump(t *testing.T) {
 		s.audit(p)
 		servertest.Eventually(t, patience, func() (bool, string) {
 			n := s.events("redis_rollback")
-			return n > uint64(round), fmt.Sprintf("%d redis_rollback events after %d restores", n, round+1) //nolint:gosec // small
+			return n > uint64(round), fmt.Sprintf("%d redis_rollback events after %d restores", n, round+1)
 		})
 	}
 }

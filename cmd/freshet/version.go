@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -28,7 +27,7 @@ func newVersionCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]string{
+				return printJSON(cmd.OutOrStdout(), map[string]string{
 					"version": version, "commit": buildCommit(), "go": runtime.Version(),
 				})
 			}

@@ -35,7 +35,7 @@ func (r *readers) run(ctx context.Context) error {
 					return nil
 				case <-timer.C:
 				}
-				v := views[rand.IntN(len(views))] //nolint:gosec // traffic of a demo
+				v := views[rand.IntN(len(views))]
 				if err := r.read(ctx, v, v.pick()); err != nil && ctx.Err() == nil {
 					return err
 				}

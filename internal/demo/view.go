@@ -75,7 +75,7 @@ func (v *liveView) print(a invalidator.Applied) {
 	if v.colour {
 		dim, plain, green = "\x1b[2m", "\x1b[0m", "\x1b[32m"
 	}
-	fmt.Fprintf(v.out, "%s%s%s  %-22s %s%7s%s  → %s%s%s%s\n",
+	say(v.out, "%s%s%s  %-22s %s%7s%s  → %s%s%s%s\n",
 		dim, a.At.Format("15:04:05.000"), plain, what, green, millis(first.Lag), plain, targets, dim, note, plain)
 }
 

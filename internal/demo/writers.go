@@ -2,7 +2,7 @@ package demo
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // the seed data names sessions by md5(), as SQL does
+	"crypto/md5"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -57,7 +57,7 @@ func (w *writers) run(ctx context.Context) error {
 
 // one runs one transaction. A context that ends in the middle rolls it back.
 func (w *writers) one(ctx context.Context) error {
-	n := rand.IntN(totalWeight) //nolint:gosec // traffic of a demo
+	n := rand.IntN(totalWeight)
 	for _, s := range statements {
 		if n -= s.weight; n >= 0 {
 			continue
@@ -95,7 +95,7 @@ var statements = []statement{
 	}},
 	{weight: 10, run: func(ctx context.Context, tx pgx.Tx) error { // a new order
 		return exec(ctx, tx, `insert into orders (client_id, workspace_id, total) values ($1, $2, $3)`,
-			skewed(60), skewed(4), rand.IntN(500)) //nolint:gosec // traffic of a demo
+			skewed(60), skewed(4), rand.IntN(500))
 	}},
 	{weight: 8, run: func(ctx context.Context, tx pgx.Tx) error { // an order changes hands: two lists are affected
 		return exec(ctx, tx, `update orders set client_id = $2 where id = $1`, skewed(300), skewed(60))
@@ -144,6 +144,6 @@ func exec(ctx context.Context, tx pgx.Tx, sql string, args ...any) error {
 }
 
 func sessionID(n int) string {
-	sum := md5.Sum([]byte(strconv.Itoa(n))) //nolint:gosec // as above
+	sum := md5.Sum([]byte(strconv.Itoa(n))) //nolint:gosec // G401: a name, not a secret
 	return hex.EncodeToString(sum[:])
 }

@@ -61,7 +61,7 @@ func waitFor(ctx context.Context, cfg Config, server string, try func(context.Co
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter
+		case <-time.After(pause/2 + rand.N(pause)):
 		}
 		pause = min(2*pause, longest)
 	}
