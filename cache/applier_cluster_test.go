@@ -224,18 +224,20 @@ func TestSweepWhileSlotsMove(t *testing.T) {
 	mustTakeOver(t, b.applier, position("a", 1))
 	const slot = 1000
 	tag := cache.SlotTag(slot)
-	for _, at := range []string{"before", "during"} {
+	for _, at := range []string{"before", "between", "amid"} {
 		values := map[string]int{}
 		for i := range 200 {
 			values[fmt.Sprintf("k:{%s}:%d", tag, i)] = i
-			values[fmt.Sprintf("k:%d", i)] = i
+			if at != "amid" { // else the importer is done at once
+				values[fmt.Sprintf("k:%d", i)] = i
+			}
 		}
 		if err := cache.SetMany(t.Context(), b.cache, values, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		from, to := 2, 0 // the importer would be scanned first
-		if at == "before" {
-			from, to = 0, 2
+		from, to := 0, 2
+		if at == "between" {
+			from, to = 2, 0
 		}
 		half := func() {
 			r.begin(slot, from, to)
@@ -248,9 +250,10 @@ func TestSweepWhileSlotsMove(t *testing.T) {
 			}
 		}
 		variant := cache.SweepVariant{Count: 10}
-		if at == "before" {
+		switch at {
+		case "before":
 			half()
-		} else {
+		case "between":
 			variant.BetweenPasses = half
 		}
 		a := b.another(t, variant.Vary(cache.ApplierConfig{Name: "other"}))
@@ -258,6 +261,9 @@ func TestSweepWhileSlotsMove(t *testing.T) {
 		swept, err := a.Flush(t.Context(), []string{"k:*"}, 0, func(_, removed int64) {
 			if removed > 50 && !moved {
 				moved = true
+				if at == "amid" {
+					half()
+				}
 				r.rest(slot, from, to)
 				r.finish(slot, to)
 			}

@@ -342,7 +342,9 @@ func TestCallAfterDeleteDoesNotShareAnOlderLoad(t *testing.T) {
 			if err := invalidate(); err != nil {
 				t.Fatal(err)
 			}
-			got, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, constant("new"))
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			got, err := cache.GetOrSet(ctx, b.cache, "k", time.Minute, constant("new"))
+			cancel()
 			if err != nil || got != "new" {
 				t.Errorf("%s: got %q, %v, want new", name, got, err)
 			}
