@@ -2,6 +2,7 @@ package invalidator_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,4 +62,30 @@ func backlog(b *testing.B, chunk int, present bool) {
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(rows*b.N)/drained.Seconds(), "rows/s")
+}
+
+// BenchmarkLoneChange applies one change after the other: from the publication
+// of a change to Redis' confirmation that its keys are gone.
+func BenchmarkLoneChange(b *testing.B) {
+	w := newWorld(b)
+	applied := make(chan struct{}, 1)
+	w.begin(w.lsn)
+	v := w.start(func(c *invalidator.Config) {
+		c.OnApplied = func(a invalidator.Applied) {
+			if a.Rows > 0 {
+				applied <- struct{}{}
+			}
+		}
+	})
+	w.settle(v)
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		w.publish("orders", order(len(took)))
+		<-applied
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }
