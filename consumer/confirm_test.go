@@ -189,6 +189,37 @@ func TestGovernor(t *testing.T) {
 	b.awaitConfirmed(b.flushLSN())
 }
 
+// WAL that is kept for a transaction of the application's is not given up: that would not free it.
+func TestGovernorSparesOpenTransactions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	cfg := b.config()
+	cfg.MaxWAL = 24 << 20
+	c := b.start(cfg)
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	conn := b.connect()
+	if _, err := conn.Exec(t.Context(), "BEGIN; INSERT INTO orders VALUES (-1, 7, 'OPEN')"); err != nil {
+		t.Fatal(err)
+	}
+	for range 12 {
+		b.exec("INSERT INTO orders SELECT i, 7, repeat('s', 400) FROM generate_series(1, 10000) i ON CONFLICT (id) DO UPDATE SET status = excluded.status || '1'")
+		b.awaitConfirmed(b.flushLSN())
+	}
+	servertest.Eventually(t, patience, func() (bool, string) {
+		s := c.Status()
+		return s.Retained > 2*cfg.MaxWAL && s.LagBytes < 1<<20, fmt.Sprintf("%d retained, %d behind", s.Retained, s.LagBytes)
+	})
+	b.onlyGaps("slot_created")
+	if n := len(b.worker.allStarts()); n != 1 {
+		t.Errorf("got %d sessions, want 1", n)
+	}
+	if _, err := conn.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitRow("-1", cdc.Insert)
+}
+
 func TestHeartbeatLate(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)

@@ -33,10 +33,11 @@ type Consumer struct {
 	log    *slog.Logger
 	status statusBoard
 
-	watermark  atomic.Pointer[stream.Watermark] // the last one heard of
-	governor   atomic.Bool                      // the next session gives the backlog up
-	streamed   atomic.Bool                      // a session has begun since Run began
-	visibility histogram
+	watermark       atomic.Pointer[stream.Watermark] // the last one heard of
+	streamed        atomic.Bool                      // a session has begun since Run began
+	lostPublication atomic.Bool                      // the slot holds what was written without the publication
+	visibility      histogram
+	tally           tally
 
 	current atomic.Pointer[context.CancelCauseFunc] // ends the session that streams
 }
@@ -79,6 +80,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 func (c *Consumer) Status() Status {
 	s := c.status.snapshot()
 	s.Visibility = c.visibility.snapshot()
+	s.Tables, s.Rate = c.tally.snapshot(time.Now())
 	return s
 }
 
@@ -138,10 +140,17 @@ func (c *Consumer) cannotWork(err error) bool {
 	return (errors.Is(err, ErrConfiguration) || errors.As(err, &remedy)) && !c.streamed.Load()
 }
 
-// fail keeps and logs why a session ended.
+// fail keeps why a session ended, and logs it unless it is what ended the one before: a server that is down is one line, not one for
+// each attempt.
 func (c *Consumer) fail(err error) {
-	c.log.Error("session ended", "slot", c.cfg.Slot, "error", err)
-	c.status.update(func(s *Status) { s.LastError, s.Remedy, s.ErrorAt = err.Error(), remedyOf(err), time.Now().UTC() })
+	level := slog.LevelError
+	c.status.update(func(s *Status) {
+		if s.LastError == err.Error() {
+			level = slog.LevelDebug
+		}
+		s.LastError, s.Remedy, s.ErrorAt = err.Error(), remedyOf(err), time.Now().UTC()
+	})
+	c.log.Log(context.Background(), level, "session ended, trying again", "slot", c.cfg.Slot, "error", err)
 }
 
 // backoff returns how long to wait after so many failures, with jitter.
@@ -173,6 +182,12 @@ func (c *Consumer) runSession(ctx context.Context) error {
 	g.Go(func() error { return s.read(streaming) })
 	g.Go(func() error { return s.observe(streaming) })
 	err = g.Wait()
+	if s.batch != nil {
+		c.tally.close(s.batch)
+	}
+	if hasCode(err, codeUndefinedObject) {
+		c.lostPublication.Store(true)
+	}
 	s.finish(ctx)
 	return err
 }
@@ -202,11 +217,6 @@ func (s *session) finish(ctx context.Context) {
 	}
 }
 
-// requestGovernor has the next session give the backlog up.
-func (c *Consumer) requestGovernor() { c.governor.Store(true) }
-
-func (c *Consumer) takeGovernorRequest() bool { return c.governor.Swap(false) }
-
 // tableNames lists the configured tables.
 func (c *Consumer) tableNames() []cdc.TableName {
 	names := make([]cdc.TableName, len(c.cfg.Tables))
@@ -226,12 +236,4 @@ func (c *Consumer) announceGap(g *gap) {
 	c.status.update(func(s *Status) { s.Gaps++ })
 	c.emit("gap", "changes may be missing: "+g.Detail+"; the caches are flushed",
 		map[string]any{"id": g.ID, "reason": g.Reason, "tables": g.Tables})
-}
-
-// published counts what was published.
-func (c *Consumer) published(messages, rows uint64) {
-	c.status.update(func(s *Status) {
-		s.Messages += messages
-		s.Changes += rows
-	})
 }

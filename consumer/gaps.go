@@ -25,7 +25,7 @@ const (
 	reasonCrash       = "crash"
 	reasonGovernor    = "governor"
 	reasonTable       = "table_changed"
-	reasonUnreadable  = "unreadable"
+	reasonPublication = "publication_lost"
 )
 
 // gap is a gap that was declared. It is kept with the evidence until the position has passed its final message, and every session
@@ -52,6 +52,20 @@ func newGap(v verdict, tables []cdc.TableName, xmax uint64) *gap {
 	return &gap{
 		ID: rand.Text(), Reason: v.reason, Detail: v.detail, Tables: tables, Time: time.Now().UTC(), XMax: xmax,
 	}
+}
+
+// withGap puts a gap of all tables in front of the others: in a new epoch it stands directly behind the start. One of the same reason that
+// the position has not come to is renewed.
+func withGap(list []*gap, g *gap) []*gap {
+	out := []*gap{g}
+	for _, old := range list {
+		if old.Reason == g.Reason && len(old.Tables) == 0 && !old.Passed {
+			g.ID = old.ID
+			continue
+		}
+		out = append(out, old)
+	}
+	return out
 }
 
 // message returns the gap's message at lsn.

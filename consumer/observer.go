@@ -106,22 +106,17 @@ func (s *session) inspect(ctx context.Context) error {
 		return err
 	}
 	s.report(slot, insert)
-	return s.govern(slot)
+	return s.govern(slot, insert)
 }
 
 // report brings the status up to date.
 func (s *session) report(slot *catalog.Slot, end cdc.LSN) {
 	s.c.status.update(func(st *Status) {
-		st.Received = cdc.LSN(s.received.Load())
-		st.Published = cdc.LSN(s.marked.Load())
 		st.Confirmed = slot.Confirmed
 		st.WALEnd = end
 		st.LagBytes = max(0, int64(end)-int64(slot.Confirmed)) //nolint:gosec // G115: far from overflow
 		st.Retained = slot.Retained
 		st.Governor = s.published.Load()
-		if at := s.clock.last(); !at.IsZero() {
-			st.Lag = time.Since(at)
-		}
 		if w := s.c.watermark.Load(); w != nil {
 			st.Applied = w.LSN
 		}

@@ -364,8 +364,21 @@ func (s *session) holdBack(ctx context.Context) error {
 func (s *session) account(now time.Time) {
 	messages, bytes, _ := s.chain.Published()
 	s.ledger.wrote(messages, bytes, now)
-	s.c.published(messages-s.sent, s.rows)
+	sent, rows := messages-s.sent, s.rows
 	s.sent, s.rows = messages, 0
+	marked, at := s.progress.marked, s.clock.last()
+	s.c.status.update(func(st *Status) {
+		st.Messages += sent
+		st.Changes += rows
+		st.Received = s.progress.last
+		if marked != 0 {
+			st.Published = marked
+		}
+		if !at.IsZero() {
+			st.MarkTime = at
+		}
+	})
+	s.c.tally.record(s.batch, now)
 }
 
 // publishGaps publishes what gaps are due. They stand between transactions, at the position of the last mark.

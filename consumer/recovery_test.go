@@ -114,6 +114,20 @@ func TestSlotMovedByHand(t *testing.T) {
 	b.awaitGap("slot_recreated")
 }
 
+// Postgres cannot decode with a publication what was written before there was one.
+func TestPublicationDropped(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.exec("DROP PUBLICATION freshet_shop")
+	b.exec("INSERT INTO orders VALUES (1, 7, 'UNSEEN')")
+	b.awaitGap("publication_lost")
+	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
+	b.awaitRow("2", cdc.Insert)
+}
+
 // A gap that the position has not passed is published by every session.
 func TestGapIsRepeatedUntilPassed(t *testing.T) {
 	t.Parallel()

@@ -200,9 +200,12 @@ func (s *session) examine(ctx context.Context, o *opening) error {
 	}
 	o.slot = h.slot
 	found := kept.compare(h)
-	if found.reason == "" && c.takeGovernorRequest() {
-		if found, err = s.skipBacklog(ctx, kept, o); err != nil {
-			return err
+	if found.reason == "" {
+		if found = c.hopelessBacklog(o); found.reason != "" {
+			if err := s.giveUp(ctx, kept, o, found); err != nil {
+				return err
+			}
+			c.lostPublication.Store(false)
 		}
 	}
 	next := &evidence{
@@ -240,10 +243,23 @@ func (s *session) declare(ctx context.Context, found verdict) error {
 	if err != nil {
 		return err
 	}
-	// It goes first: in a new epoch the gap stands directly behind the start, and it flushes what the others would.
-	s.evidence.Gaps = append([]*gap{newGap(found, nil, xmax)}, s.evidence.Gaps...)
+	s.evidence.Gaps = withGap(s.evidence.Gaps, newGap(found, nil, xmax))
 	s.c.announceGap(s.evidence.Gaps[0])
 	return nil
+}
+
+// hopelessBacklog returns why what the slot still holds has to be given up; no reason when it need not.
+func (c *Consumer) hopelessBacklog(o *opening) verdict {
+	switch {
+	case c.mustGiveUp(o.slot, o.system.walEnd):
+		return verdict{reason: reasonGovernor, detail: fmt.Sprintf(
+			"the slot retained %d bytes of WAL, more than twice max_wal (%d) or all that the server keeps: the backlog was given up",
+			o.slot.Retained, c.cfg.MaxWAL)}
+	case c.lostPublication.Load():
+		return verdict{reason: reasonPublication, detail: fmt.Sprintf(
+			"publication %q was dropped: Postgres cannot decode what was written without it", c.cfg.Publication)}
+	}
+	return verdict{}
 }
 
 // slot reads the slot, or creates it when it is missing or can never be read again.

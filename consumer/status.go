@@ -27,17 +27,20 @@ type Status struct {
 	Slot        string        `json:"slot"`
 	Publication string        `json:"publication"`
 	Epoch       cdc.Epoch     `json:"epoch"`
-	Received    cdc.LSN       `json:"received"`  // the WAL position that the stream has been read to
-	Published   cdc.LSN       `json:"published"` // the last mark published
-	Applied     cdc.LSN       `json:"applied"`   // the invalidator's watermark
-	Confirmed   cdc.LSN       `json:"confirmed"` // what Postgres was told it may forget
-	WALEnd      cdc.LSN       `json:"wal_end"`   // the server's WAL position, as last asked
-	LagBytes    int64         `json:"lag_bytes"` // WALEnd minus Confirmed
-	Lag         time.Duration `json:"lag"`       // age of the last mark published
+	Received    cdc.LSN       `json:"received"`           // the WAL position that the stream has been read to
+	Published   cdc.LSN       `json:"published"`          // the last mark published
+	Applied     cdc.LSN       `json:"applied"`            // the invalidator's watermark
+	Confirmed   cdc.LSN       `json:"confirmed"`          // what Postgres was told it may forget
+	WALEnd      cdc.LSN       `json:"wal_end"`            // the server's WAL position, as last asked
+	LagBytes    int64         `json:"lag_bytes"`          // WALEnd minus Confirmed
+	MarkTime    time.Time     `json:"mark_time,omitzero"` // everything committed before it is published
+	Lag         time.Duration `json:"-"`                  // age of MarkTime
+	LagSeconds  float64       `json:"lag_seconds"`
 	Retained    int64         `json:"retained_wal"`
-	Changes     uint64        `json:"changes"`            // row changes published since the start
-	Messages    uint64        `json:"messages"`           // messages published since the start
-	Rate        float64       `json:"rate"`               // row changes published per second, over the last seconds
+	Changes     uint64        `json:"changes"`  // row changes published since the start
+	Messages    uint64        `json:"messages"` // messages published since the start
+	Rate        float64       `json:"rate"`     // row changes published per second, over the last seconds
+	Tables      []TableCount  `json:"tables,omitempty"`
 	Governor    bool          `json:"governor"`           // retained WAL has passed max_wal: confirming what is published
 	Gaps        uint64        `json:"gaps"`               // gaps declared since the start
 	Visibility  Histogram     `json:"visibility"`         // how long transactions were held until they were visible
@@ -55,8 +58,15 @@ type statusBoard struct {
 
 func (b *statusBoard) snapshot() Status {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.s
+	s := b.s
+	b.mu.Unlock()
+	since := s.MarkTime
+	if since.IsZero() {
+		since = s.Since // nothing better is known
+	}
+	s.Lag = time.Since(since)
+	s.LagSeconds = s.Lag.Seconds()
+	return s
 }
 
 // update changes the status under the lock.
