@@ -508,4 +508,11 @@ func TestAheadNeverGoesBack(t *testing.T) {
 			t.Errorf("after %s in %s: got %q, want %q", step.lsn, step.epoch, got, step.want)
 		}
 	}
+	// Nor when somebody who does not remember it takes over.
+	young := b.another(t, cache.ApplierConfig{Name: "test"})
+	mustTakeOver(t, young, position("young", 1))
+	mustApply(t, young, cache.Batch{Keys: []string{"k"}, Ahead: 0x10, Epoch: "1:1:1"})
+	if got, want := b.rdb.Get(t.Context(), "freshet:ahead:test").Val(), "1:1:1 0000000000000020"; got != want {
+		t.Errorf("after another took over: got %q, want %q", got, want)
+	}
 }
