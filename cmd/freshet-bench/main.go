@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -24,6 +25,18 @@ func main() {
 	}
 }
 
+// startProfile begins a CPU profile, which the end of the command completes.
+func startProfile(path string) error {
+	if path == "" {
+		return nil
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(file)
+}
+
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "freshet-bench",
@@ -32,6 +45,9 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	profile := root.PersistentFlags().String("cpuprofile", "", "`FILE` for a CPU profile of the whole run; empty for none")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return startProfile(*profile) }
+	root.PersistentPostRun = func(*cobra.Command, []string) { pprof.StopCPUProfile() }
 	results := root.PersistentFlags().String("results", "bench/results", "`FOLDER` that results are written to; empty for none")
 
 	drain := drainOptions{}
