@@ -86,19 +86,21 @@ func newDecoder(s cdc.Subjects) decoder {
 	return decoder{start: s.Start(), mark: s.Mark(), gap: s.Gap(), changes: "freshet." + s.Name + ".changes."}
 }
 
-// decode reads one message. What is not a readable message of ours becomes
-// KindForeign without an id, so that nothing links to it.
-func (d decoder) decode(subject string, header nats.Header, data []byte, seq uint64) (item Item, prev string) {
-	item = Item{Subject: subject, Data: data, Seq: seq, Kind: KindForeign}
+// decode reads one message into a zero item and returns the id of the message
+// before it. What is not a readable message of ours becomes KindForeign without
+// an id, so that nothing links to it.
+func (d decoder) decode(item *Item, msg *nats.Msg, seq uint64) (prev string) {
+	item.Subject, item.Data, item.Seq, item.Kind = msg.Subject, msg.Data, seq, KindForeign
+	subject, header, data := msg.Subject, msg.Header, msg.Data
 	id := headerValue(header, headerID)
 	if id == "" {
-		return item, ""
+		return ""
 	}
 	var lsn cdc.LSN
 	if text := headerValue(header, headerLSN); text != "" {
 		var err error
 		if lsn, err = cdc.ParseLSN(text); err != nil {
-			return item, ""
+			return ""
 		}
 	}
 	prev = headerValue(header, headerPrev)
@@ -120,10 +122,10 @@ func (d decoder) decode(subject string, header nats.Header, data []byte, seq uin
 		}
 	}
 	if kind == KindForeign {
-		return item, ""
+		return ""
 	}
 	item.Kind, item.ID, item.LSN = kind, id, lsn
-	return item, prev
+	return prev
 }
 
 // headerValue is Header.Get without its search for other spellings: the

@@ -10,9 +10,10 @@ import (
 // and purges of the stream; it never errors but on the caller's context or
 // Close. Fetch is called by one goroutine; Broken and Adopt by any.
 type Reader struct {
-	src    *source
-	closed chan struct{}
-	once   sync.Once
+	src     *source
+	decoder decoder
+	closed  chan struct{}
+	once    sync.Once
 
 	mu         sync.Mutex
 	continuity *continuity // guarded by mu
@@ -34,6 +35,7 @@ func (s *Stream) NewReader(_ context.Context, from Point) (*Reader, error) {
 	}
 	return &Reader{
 		src:        newSource(s, cursor{stream: from.Stream, seq: from.Seq, id: from.ID}),
+		decoder:    newDecoder(s.Subjects()),
 		closed:     make(chan struct{}),
 		continuity: newContinuity(from, time.Now()),
 	}, nil
@@ -90,8 +92,10 @@ func (r *Reader) take(limit int) []Item {
 		if a.event != nil {
 			r.continuity.attach(a.event.stream, a.event.reason, now)
 		} else {
-			r.continuity.take(&a.item, a.prev, now)
-			items = append(items, a.item)
+			items = items[:len(items)+1] // decoded in its place
+			item := &items[len(items)-1]
+			prev := r.decoder.decode(item, a.msg, a.seq)
+			r.continuity.take(item, prev, now)
 		}
 		*a = arrival{} // the queue must not keep the data alive
 	}

@@ -20,9 +20,10 @@ const (
 )
 
 // arrival is one message or one event of the source, in order.
+// Messages are decoded when they are fetched: an Item is many times as large.
 type arrival struct {
-	item  Item
-	prev  string
+	msg   *nats.Msg
+	seq   uint64
 	event *sourceEvent // nil for a message
 	end   bool         // nothing more was in the stream when this was sent
 }
@@ -38,11 +39,10 @@ type sourceEvent struct {
 // says where the order was interrupted. It judges nothing but whether the
 // cursor is still in the stream.
 type source struct {
-	s       *Stream
-	decoder decoder
-	cancel  context.CancelFunc
-	done    sync.WaitGroup
-	note    chan struct{} // signalled when something was queued
+	s      *Stream
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	note   chan struct{} // signalled when something was queued
 
 	mu       sync.Mutex
 	queue    []arrival // guarded by mu
@@ -58,7 +58,7 @@ type source struct {
 
 func newSource(s *Stream, at cursor) *source {
 	ctx, cancel := context.WithCancel(context.Background())
-	src := &source{s: s, decoder: newDecoder(s.Subjects()), cancel: cancel, note: make(chan struct{}, 1), at: at}
+	src := &source{s: s, cancel: cancel, note: make(chan struct{}, 1), at: at}
 	src.link, src.unlink = context.WithCancel(ctx)
 	status := s.nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CONNECTED, nats.CLOSED)
 	src.done.Go(func() {
@@ -253,16 +253,15 @@ func (src *source) detach(p *pull, remove bool) {
 
 // receive takes a message of the present pull consumer, in order.
 func (src *source) receive(p *pull, msg *nats.Msg, seq uint64, last bool) {
-	item, prev := src.decoder.decode(msg.Subject, msg.Header, msg.Data, seq)
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if src.pull != p {
 		return
 	}
-	src.at.seq, src.at.id = seq, item.ID
+	src.at.seq, src.at.id = seq, headerValue(msg.Header, headerID)
 	src.progress++
-	src.bytes += len(item.Data)
-	src.queueLocked(arrival{item: item, prev: prev, end: last})
+	src.bytes += len(msg.Data)
+	src.queueLocked(arrival{msg: msg, seq: seq, end: last})
 	p.request(len(src.queue), src.bytes)
 }
 
