@@ -96,34 +96,35 @@ func NewApplier(rdb redis.UniversalClient, cfg ApplierConfig) (*Applier, error) 
 	if client, ok := rdb.(*redis.Client); ok && client.Options().MaxRetries > 0 {
 		return nil, fmt.Errorf("cache: applier: the client repeats commands by itself; set MaxRetries to -1")
 	}
+	return newApplier(rdb, cfg, nil)
+}
+
+// newApplier returns an applier over rdb that closes owned with it.
+func newApplier(rdb redis.UniversalClient, cfg ApplierConfig, owned redis.UniversalClient) (*Applier, error) {
 	nodes, err := newNodes(rdb)
 	if err != nil {
 		return nil, err
 	}
-	return &Applier{cfg: cfg, impl: newRedisApplier(nodes, cfg)}, nil
+	impl := newRedisApplier(nodes, cfg)
+	impl.owned = owned
+	return &Applier{cfg: cfg, impl: impl}, nil
 }
 
 // OpenApplier opens a URL as Open does, with connections that never repeat a
 // command by themselves. It does not connect. With memory:// it applies to a
 // store of its own that nobody else can see; Cache.Applier shares one.
 func OpenApplier(url string, cfg ApplierConfig) (*Applier, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
 	if isMemory(url) {
-		if err := cfg.setDefaults(); err != nil {
-			return nil, err
-		}
 		return &Applier{cfg: cfg, impl: newMemoryApplier(newMemoryStore(0), cfg)}, nil
 	}
 	rdb, err := dial(url, limits{dial: 2 * time.Second, io: 3 * time.Second, retries: -1})
 	if err != nil {
 		return nil, err
 	}
-	a, err := NewApplier(rdb, cfg)
-	if err != nil {
-		_ = rdb.Close() // the first error is the one to tell
-		return nil, err
-	}
-	a.impl.(*redisApplier).owned = rdb
-	return a, nil
+	return newApplier(rdb, cfg, rdb)
 }
 
 // Loaded is what Load found.

@@ -52,6 +52,11 @@ func recovers(t *testing.T, a *cache.Applier, owner string) cache.Loaded {
 	return loaded
 }
 
+func deletes(t *testing.T, a *cache.Applier) {
+	t.Helper()
+	mustApply(t, a, cache.Batch{Keys: []string{"k"}})
+}
+
 // TestOlderDumpIsNoticed: Redis comes back without the last deletes.
 func TestOlderDumpIsNoticed(t *testing.T) {
 	t.Parallel()
@@ -60,18 +65,19 @@ func TestOlderDumpIsNoticed(t *testing.T) {
 		next      func(ctx context.Context, a *cache.Applier) error
 	}{
 		"deletes without a move, then deletes": {
-			func(t *testing.T, a *cache.Applier) { mustApply(t, a, cache.Batch{Keys: []string{"k"}}) },
+			deletes,
 			func(ctx context.Context, a *cache.Applier) error {
 				_, err := a.Apply(ctx, cache.Batch{Keys: []string{"other"}})
 				return err
 			},
 		},
 		"deletes without a move, then a move": {
-			func(t *testing.T, a *cache.Applier) { mustApply(t, a, cache.Batch{Keys: []string{"k"}}) },
+			deletes,
 			func(ctx context.Context, a *cache.Applier) error { return a.Move(ctx, position("a", 3)) },
 		},
 		"a sweep, then a move": {
 			func(t *testing.T, a *cache.Applier) {
+				t.Helper()
 				if _, err := a.Sweep(t.Context(), []string{"k*"}); err != nil {
 					t.Fatal(err)
 				}
@@ -79,7 +85,7 @@ func TestOlderDumpIsNoticed(t *testing.T) {
 			func(ctx context.Context, a *cache.Applier) error { return a.Move(ctx, position("a", 3)) },
 		},
 		"a move, then a move": {
-			func(t *testing.T, a *cache.Applier) { mustMove(t, a, position("a", 3)) },
+			func(t *testing.T, a *cache.Applier) { t.Helper(); mustMove(t, a, position("a", 3)) },
 			func(ctx context.Context, a *cache.Applier) error { return a.Move(ctx, position("a", 4)) },
 		},
 	} {
@@ -220,7 +226,7 @@ func TestPromotedReplicaThatLackedDeletes(t *testing.T) {
 		want := rdb.Get(t.Context(), "freshet:counter:test").Val()
 		return got == want && got != "", got + " on the replica, " + want + " on the master"
 	})
-	if err := other.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := other.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	mustApply(t, a, cache.Batch{Keys: []string{"k"}})
@@ -241,7 +247,7 @@ func TestPromotedReplicaThatLackedDeletes(t *testing.T) {
 func TestReplicaIsRefused(t *testing.T) {
 	t.Parallel()
 	server, b := oneRedis(t)
-	if err := b.rdb.(*redis.Client).SlaveOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
+	if err := b.rdb.(*redis.Client).ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.applier.Apply(t.Context(), cache.Batch{Keys: []string{"k"}}); err == nil || errors.Is(err, cache.ErrRolledBack) {

@@ -32,8 +32,8 @@ func newMemoryApplier(s *memoryStore, cfg ApplierConfig) *memoryApplier {
 }
 
 // Applier returns an applier over the cache's own store when that is in memory,
-// for the demo and for development. For Redis it returns one over the cache's
-// client if that never repeats commands by itself; use OpenApplier there.
+// for the demo and for development. For Redis use OpenApplier, whose
+// connections never repeat a command by themselves.
 func (c *Cache) Applier(cfg ApplierConfig) (*Applier, error) {
 	s, ok := c.store.(*memoryStore)
 	if !ok {

@@ -245,7 +245,7 @@ func (a *redisApplier) takeMaster(ctx context.Context, m *master, f found, posit
 	if err != nil {
 		return err
 	}
-	if reply[0].(int64) != 1 {
+	if code, _ := reply[0].(int64); code != 1 {
 		return fmt.Errorf("%w: %s had counter %q and has %q", ErrRolledBack, m.addr, f.counter, reply[1])
 	}
 	b.number, b.attempted, b.positions = 0, false, []string{position}

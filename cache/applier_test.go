@@ -74,7 +74,9 @@ func oddKeys() []string {
 }
 
 func TestApplyRemovesExactlyTheBatch(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onEveryStore(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		keys := oddKeys()
 		mustSet(t, b.cache, keys...)
 		mustSet(t, b.cache, "other")
@@ -106,7 +108,9 @@ func TestApplyRemovesExactlyTheBatch(t *testing.T) {
 }
 
 func TestPositionGoesFromTakeOverToLoad(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onEveryStore(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		first := mustTakeOver(t, b.applier, position("a", 1))
 		if got, want := first.Verdict, cache.VerdictEmpty; got != want {
 			t.Errorf("verdict of an empty store: got %v, want %v", got, want)
@@ -140,7 +144,9 @@ func TestPositionGoesFromTakeOverToLoad(t *testing.T) {
 }
 
 func TestForeignOwnerStepsDown(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onEveryStore(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		old, young := b.applier, b.another(t, cache.ApplierConfig{Name: "test"})
 		mustTakeOver(t, old, position("old", 1))
 		mustApply(t, old, cache.Batch{Keys: []string{"a", "b", "c"}})
@@ -172,7 +178,9 @@ func TestForeignOwnerStepsDown(t *testing.T) {
 }
 
 func TestApplyBeforeTakeOver(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		if _, err := b.applier.Apply(t.Context(), cache.Batch{Keys: []string{"a"}}); !errors.Is(err, cache.ErrNotOwner) {
 			t.Errorf("got %v, want ErrNotOwner", err)
 		}
@@ -183,7 +191,9 @@ func TestApplyBeforeTakeOver(t *testing.T) {
 }
 
 func TestSweepRemovesWhatMatches(t *testing.T) {
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onEveryStore(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		mustTakeOver(t, b.applier, position("a", 1))
 		var gone, stay []string
 		for i := range 300 {
@@ -224,7 +234,9 @@ func TestSweepRemovesWhatMatches(t *testing.T) {
 }
 
 func TestPrefixIsPutBeforeEverything(t *testing.T) {
-	onEveryStore(t, cache.Config{Prefix: "app*:"}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onEveryStore(t, cache.Config{Prefix: "app*:"}, func(b *backend) {
+		t := b.t
 		mustTakeOver(t, b.applier, position("a", 1))
 		mustSet(t, b.cache, "x:1", "x:2", "y:1")
 		if b.rdb != nil {
@@ -251,7 +263,9 @@ func TestPrefixIsPutBeforeEverything(t *testing.T) {
 
 // TestFillBegunBeforeApplyIsRefused: I3 for keys.
 func TestFillBegunBeforeApplyIsRefused(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		mustTakeOver(t, b.applier, position("a", 1))
 		for _, key := range oddKeys() {
 			got, err := cache.GetOrSet(t.Context(), b.cache, key, time.Minute, func(ctx context.Context) (string, error) {

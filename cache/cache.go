@@ -21,7 +21,7 @@ type Cache struct {
 	loads    chan struct{} // one slot for every loader that runs
 	counters counters
 
-	base    context.Context // ends when the cache is closed
+	base    context.Context //nolint:containedctx // the cache's own: it ends when the cache is closed
 	stop    context.CancelCauseFunc
 	closed  atomic.Bool
 	flights flights

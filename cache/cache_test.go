@@ -13,7 +13,9 @@ import (
 )
 
 func TestSingleKeyCalls(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		ctx := t.Context()
 		if _, err := cache.Get[int](ctx, b.cache, "k"); !errors.Is(err, cache.ErrMiss) {
 			t.Errorf("get: got %v, want ErrMiss", err)
@@ -64,7 +66,9 @@ func TestSingleKeyCalls(t *testing.T) {
 }
 
 func TestManyKeys(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		ctx := t.Context()
 		want := map[string]int{}
 		for i, key := range oddKeys() {
@@ -103,7 +107,9 @@ func TestManyKeys(t *testing.T) {
 }
 
 func TestMistakesAreErrors(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		ctx, c := t.Context(), b.cache
 		for name, test := range map[string]struct {
 			err  error
@@ -142,7 +148,9 @@ func TestReservedKeysAreRefused(t *testing.T) {
 }
 
 func TestLeaseIsGrantedOnce(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		ctx := t.Context()
 		first, err := b.cache.Lease(ctx, "k")
 		if err != nil || !first.Held() {

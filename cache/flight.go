@@ -146,17 +146,17 @@ func (f *flights) wait() {
 	f.wg.Wait()
 }
 
-// loaderPanic is a loader's panic on its way to the callers.
-type loaderPanic struct {
+// loaderPanicError is a loader's panic on its way to the callers.
+type loaderPanicError struct {
 	value any
 	stack []byte
 }
 
 // Error returns the panic's value and the stack it happened on.
-func (p *loaderPanic) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
+func (p *loaderPanicError) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
 // Unwrap returns the panic's value if that is an error.
-func (p *loaderPanic) Unwrap() error {
+func (p *loaderPanicError) Unwrap() error {
 	err, _ := p.value.(error)
 	return err
 }
@@ -171,7 +171,7 @@ func call[T any](ctx context.Context, load func(context.Context) (T, error)) (va
 			return
 		}
 		if r := recover(); r != nil {
-			err = &loaderPanic{value: r, stack: debug.Stack()}
+			err = &loaderPanicError{value: r, stack: debug.Stack()}
 		} else {
 			err = errGoexit
 		}

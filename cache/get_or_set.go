@@ -106,7 +106,7 @@ func fly[T any](ctx context.Context, l *leader, load func(context.Context) (T, e
 	case <-ctx.Done():
 		return value, fmt.Errorf("wait for the load of %q: %w", l.key, context.Cause(ctx))
 	}
-	if p := (*loaderPanic)(nil); errors.As(fl.err, &p) {
+	if p := (*loaderPanicError)(nil); errors.As(fl.err, &p) {
 		panic(p)
 	}
 	switch {
@@ -169,7 +169,7 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 		if time.Now().After(deadline) || l.c.flights.impatient(l.key) {
 			return l.load(ctx, load)
 		}
-		jitter := time.Duration(mathrand.Int64N(int64(pause))) //nolint:gosec // to spread the load
+		jitter := time.Duration(mathrand.Int64N(int64(pause)))
 		if err := sleep(ctx, pause/2+jitter); err != nil {
 			return nil, err
 		}

@@ -26,7 +26,9 @@ func failing(err error) func(context.Context) (string, error) {
 }
 
 func TestGetOrSetStoresWhatWasLoaded(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		type order struct {
 			ID    int
 			Lines []string
@@ -58,7 +60,9 @@ func TestGetOrSetStoresWhatWasLoaded(t *testing.T) {
 
 // TestStampede: one load for all callers of all processes.
 func TestStampede(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		processes := []*cache.Cache{b.cache}
 		if b.rdb != nil {
 			for range 3 {
@@ -92,7 +96,9 @@ func TestStampede(t *testing.T) {
 }
 
 func TestNotFoundIsRemembered(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		mustTakeOver(t, b.applier, position("a", 1))
 		loads := 0
 		ask := func() error {
@@ -123,7 +129,9 @@ func TestNotFoundIsRemembered(t *testing.T) {
 }
 
 func TestFailedLoadGivesTheLeaseBack(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		boom := errors.New("boom")
 		if _, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, failing(boom)); !errors.Is(err, boom) {
 			t.Errorf("got %v, want boom", err)
@@ -152,7 +160,9 @@ func sharers(t *testing.T, c *cache.Cache, want int64) {
 
 // TestPanickingLoader reaches all its callers and nobody else.
 func TestPanickingLoader(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		started, joined := make(chan struct{}), make(chan struct{})
 		boom := errors.New("boom")
 		caught := func(call func()) (value any) {
@@ -200,7 +210,9 @@ func TestPanickingLoader(t *testing.T) {
 
 // TestCancelledCallerDisturbsNobody: the load goes on for the others.
 func TestCancelledCallerDisturbsNobody(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		type trace struct{}
 		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), trace{}, "kept"))
 		started, finish := make(chan struct{}), make(chan struct{})
@@ -245,7 +257,9 @@ func TestCancelledCallerDisturbsNobody(t *testing.T) {
 
 // TestLeaseIsProlonged: a loader may take longer than a lease lasts.
 func TestLeaseIsProlonged(t *testing.T) {
-	onSharedStores(t, cache.Config{LeaseTTL: 150 * time.Millisecond}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{LeaseTTL: 150 * time.Millisecond}, func(b *backend) {
+		t := b.t
 		_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
 			return "slow", pause(ctx, 600*time.Millisecond)
 		})
@@ -261,7 +275,9 @@ func TestLeaseIsProlonged(t *testing.T) {
 // TestDeadProcess: whoever waits for a process that died takes over when its
 // lease expires.
 func TestDeadProcess(t *testing.T) {
-	onSharedStores(t, cache.Config{LoadTimeout: 200 * time.Millisecond, WaitLimit: 10 * time.Second}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{LoadTimeout: 200 * time.Millisecond, WaitLimit: 10 * time.Second}, func(b *backend) {
+		t := b.t
 		l, err := b.cache.Lease(t.Context(), "k")
 		if err != nil || !l.Held() {
 			t.Fatalf("lease: got %v, %v, want it held", l.Held(), err)
@@ -281,7 +297,9 @@ func TestDeadProcess(t *testing.T) {
 
 // TestWaitLimit: whoever has waited long enough loads and stores nothing.
 func TestWaitLimit(t *testing.T) {
-	onSharedStores(t, cache.Config{WaitLimit: 50 * time.Millisecond}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{WaitLimit: 50 * time.Millisecond}, func(b *backend) {
+		t := b.t
 		l, err := b.cache.Lease(t.Context(), "k")
 		if err != nil {
 			t.Fatal(err)
@@ -301,7 +319,9 @@ func TestWaitLimit(t *testing.T) {
 
 // TestBusyKey: after a few voided fills nobody waits for others.
 func TestBusyKey(t *testing.T) {
-	onSharedStores(t, cache.Config{WaitLimit: time.Minute}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{WaitLimit: time.Minute}, func(b *backend) {
+		t := b.t
 		for range 3 {
 			_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
 				return "old", b.cache.Delete(ctx, "k")
@@ -324,7 +344,9 @@ func TestBusyKey(t *testing.T) {
 // TestCallAfterDeleteDoesNotShareAnOlderLoad: within a process nobody gets what
 // was read before an invalidation that this process made.
 func TestCallAfterDeleteDoesNotShareAnOlderLoad(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		for name, invalidate := range map[string]func() error{
 			"delete":  func() error { return b.cache.Delete(t.Context(), "k") },
 			"pattern": func() error { _, err := b.cache.InvalidatePattern(t.Context(), "k*"); return err },
@@ -361,7 +383,9 @@ func TestCallAfterDeleteDoesNotShareAnOlderLoad(t *testing.T) {
 }
 
 func TestSetVoidsFillsUnderWay(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
 			return "loaded", cache.Set(ctx, b.cache, "k", "set", time.Minute)
 		})
@@ -375,7 +399,9 @@ func TestSetVoidsFillsUnderWay(t *testing.T) {
 }
 
 func TestNoFillReadsThrough(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		got, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, constant("mine"), cache.NoFill())
 		if err != nil || got != "mine" {
 			t.Errorf("got %q, %v, want mine", got, err)
@@ -394,7 +420,9 @@ func TestNoFillReadsThrough(t *testing.T) {
 // TestValueOfAnotherShapeIsReplaced: a new version of the program reads what
 // the old one stored.
 func TestValueOfAnotherShapeIsReplaced(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		mustSet(t, b.cache, "k")
 		for range 2 {
 			got, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, constant(7))
@@ -460,7 +488,9 @@ func TestStoreDown(t *testing.T) {
 
 // TestCloseEndsLoads: nothing runs on, and later calls say why.
 func TestCloseEndsLoads(t *testing.T) {
-	onSharedStores(t, cache.Config{}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		started, done := make(chan struct{}), make(chan error, 1)
 		go func() {
 			_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
@@ -485,7 +515,9 @@ func TestCloseEndsLoads(t *testing.T) {
 
 // TestMaxLoads: loaders of different keys do not run all at once.
 func TestMaxLoads(t *testing.T) {
-	onSharedStores(t, cache.Config{MaxLoads: 3}, func(t *testing.T, b *backend) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{MaxLoads: 3}, func(b *backend) {
+		t := b.t
 		var running, most atomic.Int64
 		var wg sync.WaitGroup
 		for i := range 30 {

@@ -127,7 +127,7 @@ func matchClass(pattern string, c byte) (rest string, ok bool) {
 			return pattern, match != negated
 		case len(pattern) >= 3 && pattern[1] == '-':
 			// Redis compares the C type char, which is signed.
-			low, high, c := int8(pattern[0]), int8(pattern[2]), int8(c) //nolint:gosec // meant
+			low, high, c := int8(pattern[0]), int8(pattern[2]), int8(c)
 			if low > high {
 				low, high = high, low
 			}

@@ -11,7 +11,7 @@ type LSN uint64
 
 // String returns the LSN in Postgres' notation, such as "0/1A2B3C8".
 func (l LSN) String() string {
-	return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l)) //nolint:gosec // the two halves
+	return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l))
 }
 
 // ParseLSN reads Postgres' notation, such as "0/1A2B3C8".

@@ -39,7 +39,7 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		}
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout, opts.MaxRetries = or(opts.WriteTimeout, l.io), or(opts.MaxRetries, l.retries)
-		opts.DialerRetries = or(opts.DialerRetries, 1)
+		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
 		return redis.NewFailoverClient(opts), nil
 	case query.Has("addr"):
 		opts, err := redis.ParseClusterURL(raw)
@@ -48,7 +48,7 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		}
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout = or(opts.WriteTimeout, l.io)
-		opts.DialerRetries = or(opts.DialerRetries, 1)
+		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
 		opts.MaintNotificationsConfig = noMaintenance()
 		return redis.NewClusterClient(opts), nil
 	default:
@@ -58,7 +58,7 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		}
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout, opts.MaxRetries = or(opts.WriteTimeout, l.io), or(opts.MaxRetries, l.retries)
-		opts.DialerRetries = or(opts.DialerRetries, 1)
+		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
 		opts.MaintNotificationsConfig = noMaintenance()
 		return redis.NewClient(opts), nil
 	}

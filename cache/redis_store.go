@@ -120,7 +120,7 @@ func (s *redisStore) miss(ctx context.Context, key, token string, ttl time.Durat
 		return missed{}, err
 	}
 	code, _ := reply[0].(int64)
-	m := missed{outcome: outcome(code)} //nolint:gosec // 0 to 3
+	m := missed{outcome: outcome(code)}
 	if m.outcome == outcomePresent {
 		value, _ := reply[1].(string)
 		m.value = []byte(value)

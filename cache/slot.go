@@ -54,7 +54,7 @@ func crc16(s string) uint16 {
 	table := crc16Table()
 	crc := uint16(0)
 	for i := range len(s) {
-		crc = crc<<8 ^ table[byte(crc>>8)^s[i]] //nolint:gosec // the upper byte
+		crc = crc<<8 ^ table[byte(crc>>8)^s[i]]
 	}
 	return crc
 }
@@ -63,7 +63,7 @@ var crc16Table = sync.OnceValue(func() *[256]uint16 {
 	const polynomial = 0x1021
 	var table [256]uint16
 	for i := range table {
-		crc := uint16(i) << 8 //nolint:gosec // i is a byte
+		crc := uint16(i) << 8
 		for range 8 {
 			if crc&0x8000 != 0 {
 				crc = crc<<1 ^ polynomial

@@ -57,6 +57,7 @@ func atTheEnd(end func() error) {
 
 // backend is one kind of store under test: a cache and an applier over it.
 type backend struct {
+	t       *testing.T
 	cache   *cache.Cache
 	applier *cache.Applier
 	rdb     redis.UniversalClient // nil in memory
@@ -87,7 +88,7 @@ func open(t *testing.T, url string, rdb redis.UniversalClient, cfg cache.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &backend{cache: c, rdb: rdb, url: url, cfg: cfg}
+	b := &backend{t: t, cache: c, rdb: rdb, url: url, cfg: cfg}
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Errorf("close cache: %v", err)
@@ -106,32 +107,32 @@ func open(t *testing.T, url string, rdb redis.UniversalClient, cfg cache.Config)
 
 // onEveryStore runs a test over memory, one Redis and a Cluster of three
 // masters, all of its own.
-func onEveryStore(t *testing.T, cfg cache.Config, test func(t *testing.T, b *backend)) {
-	t.Parallel()
+func onEveryStore(t *testing.T, cfg cache.Config, test func(b *backend)) {
+	t.Helper()
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
-		test(t, open(t, "memory://", nil, cfg))
+		test(open(t, "memory://", nil, cfg))
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
 		server := servertest.Redis(t)
-		test(t, open(t, server.URL(), server.Client(), cfg))
+		test(open(t, server.URL(), server.Client(), cfg))
 	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
 		servers := servertest.RedisCluster(t, 3)
-		test(t, open(t, servers.URL(), servers.Client(), cfg))
+		test(open(t, servers.URL(), servers.Client(), cfg))
 	})
 }
 
 // onSharedStores does so over servers that other tests use too, with a prefix
 // of the test's own.
-func onSharedStores(t *testing.T, cfg cache.Config, test func(t *testing.T, b *backend)) {
-	t.Parallel()
+func onSharedStores(t *testing.T, cfg cache.Config, test func(b *backend)) {
+	t.Helper()
 	cfg.Prefix = t.Name() + ":"
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
-		test(t, open(t, "memory://", nil, cfg))
+		test(open(t, "memory://", nil, cfg))
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
@@ -139,7 +140,7 @@ func onSharedStores(t *testing.T, cfg cache.Config, test func(t *testing.T, b *b
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(t, open(t, server.URL(), server.Client(), cfg))
+		test(open(t, server.URL(), server.Client(), cfg))
 	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
@@ -147,6 +148,6 @@ func onSharedStores(t *testing.T, cfg cache.Config, test func(t *testing.T, b *b
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(t, open(t, cluster.URL(), cluster.Client(), cfg))
+		test(open(t, cluster.URL(), cluster.Client(), cfg))
 	})
 }

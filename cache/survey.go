@@ -34,7 +34,7 @@ func (n *nodes) survey(ctx context.Context) (*survey, error) {
 	s.owners = make(map[uint16]string, slotCount)
 	for slot, index := range topo.bySlot {
 		if index > 0 {
-			s.owners[uint16(slot)] = topo.masters[index-1].addr //nolint:gosec // below 16384
+			s.owners[uint16(slot)] = topo.masters[index-1].addr
 		}
 	}
 	known := map[string]bool{}

@@ -71,8 +71,10 @@ func TestFillBegunBeforeSweepIsRefused(t *testing.T) {
 // changes, and sweeps after each change. Once a change's sweep has ended, no
 // value from before the change may be read that was stored since.
 func TestSweepsAmongFills(t *testing.T) {
+	t.Parallel()
 	const keys, changes = 200, 25
-	onEveryStore(t, cache.Config{}, func(t *testing.T, b *backend) {
+	onEveryStore(t, cache.Config{}, func(b *backend) {
+		t := b.t
 		a := b.another(t, cache.SweepVariant{Count: 10}.Vary(cache.ApplierConfig{Name: "test", ScanShare: 1}))
 		var version, swept atomic.Int64
 		ctx, cancel := context.WithCancel(t.Context())

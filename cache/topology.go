@@ -67,12 +67,12 @@ func (n *nodes) discover(ctx context.Context) (*topology, error) {
 		addr := r.Nodes[0].Addr
 		m := byAddr[addr]
 		if m == nil {
-			lowest := uint16(r.Start) //nolint:gosec // checked above
+			lowest := uint16(r.Start)
 			m = &master{addr: addr, client: n.client(addr), tag: slotTag(lowest), lowest: lowest}
 			byAddr[addr] = m
 			t.masters = append(t.masters, m)
 		}
-		index := uint16(slices.Index(t.masters, m) + 1) //nolint:gosec // there are at most 16384 masters
+		index := uint16(slices.Index(t.masters, m) + 1)
 		for slot := r.Start; slot <= r.End; slot++ {
 			t.bySlot[slot] = index
 		}
@@ -99,7 +99,7 @@ func (n *nodes) slots(ctx context.Context) ([]redis.ClusterSlot, error) {
 	addrs = append(addrs, opts.Addrs...)
 	var errs []error
 	for _, addr := range addrs {
-		slots, err := n.client(addr).ClusterSlots(ctx).Result()
+		slots, err := n.client(addr).ClusterSlots(ctx).Result() //nolint:staticcheck // Redis 6.2 has no CLUSTER SHARDS
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", addr, err))
 			if ctx.Err() != nil {

@@ -108,30 +108,30 @@ func split(b Broadcast, room int) []Broadcast {
 	}
 	for _, key := range b.Keys {
 		if encodedSize(key) > room {
-			add((*Broadcast).patterns, "*")
+			add(patternsOf, "*")
 			continue
 		}
-		add((*Broadcast).keys, key)
+		add(keysOf, key)
 	}
 	for _, pattern := range b.Patterns {
 		if encodedSize(pattern) > room {
 			pattern = "*"
 		}
-		add((*Broadcast).patterns, pattern)
+		add(patternsOf, pattern)
 	}
 	for _, tag := range b.Tags {
 		if encodedSize(tag) > room {
 			part.AllTags = true
 			continue
 		}
-		add((*Broadcast).tags, tag)
+		add(tagsOf, tag)
 	}
 	return append(parts, part)
 }
 
-func (b *Broadcast) keys() *[]string     { return &b.Keys }
-func (b *Broadcast) patterns() *[]string { return &b.Patterns }
-func (b *Broadcast) tags() *[]string     { return &b.Tags }
+func keysOf(b *Broadcast) *[]string     { return &b.Keys }
+func patternsOf(b *Broadcast) *[]string { return &b.Patterns }
+func tagsOf(b *Broadcast) *[]string     { return &b.Tags }
 
 // bare returns b without its lists.
 func (b Broadcast) bare() Broadcast {
