@@ -66,6 +66,17 @@ func (h history) info() Info {
 	return info
 }
 
+// grown waits until the stream's last sequence is the given one: what was
+// published raw is stored when the server comes to it.
+func (h history) grown(to uint64) {
+	h.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); h.info().LastSeq != to; {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("last sequence %d, want %d", h.info().LastSeq, to)
+		}
+	}
+}
+
 // witness reads as the invalidator does and checks the promise: when the
 // position moves to an LSN, every transaction below it was seen, or its loss
 // was declared and everything flushed.
