@@ -95,7 +95,7 @@ func TestAppliesAgainAfterACrashBeforeThePositionMoved(t *testing.T) {
 	if err := w.session.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	<-reached
+	receive(t, reached)
 	if left := w.present("order:1"); len(left) > 0 {
 		t.Errorf("%q is there although its delete was confirmed", left)
 	}

@@ -159,6 +159,16 @@ func (p *producer) gap(g cdc.Gap) {
 	}
 }
 
+// receive waits for a signal.
+func receive(t testing.TB, from <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-from:
+	case <-time.After(waiting):
+		t.Fatalf("nothing within %v", waiting)
+	}
+}
+
 // order is an update of an order that keeps its client.
 func order(id int) cdc.Change {
 	return cdc.Change{Op: cdc.Update, OldKnown: cdc.OldFull, New: cdc.Row{number("id", id), number("client_id", id%10)}}

@@ -42,7 +42,7 @@ func TestPatternsSharePassesAndKeysDoNotWait(t *testing.T) {
 	if err := w.session.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	<-entered
+	receive(t, entered)
 	// A pass is under way. Hundreds of batches with patterns and keys follow.
 	keys := orders(0, 400)
 	w.fill(keys...)
@@ -86,12 +86,12 @@ func TestAPatternThatArrivesDuringAPassWaitsForTheNext(t *testing.T) {
 	w.settle(v)
 	w.publish("inventory", item(1))
 	first := w.mark()
-	<-entered
+	receive(t, entered)
 	w.publish("inventory", item(2))
 	second := w.mark()
 	v.within(waiting, "both messages", func(s invalidator.Status) bool { return s.Changes == 2 })
 	release <- struct{}{}
-	<-entered
+	receive(t, entered)
 	v.reaches(first)
 	if got := v.Status().Position.LSN; got >= second {
 		t.Errorf("position %s passed the pattern of the second message while its pass had not ended", got)
@@ -119,7 +119,7 @@ func TestAPatternIsAppliedAgainAfterACrashDuringItsPass(t *testing.T) {
 	w.fill("dashboard:1")
 	w.publish("inventory", item(1))
 	last := w.mark()
-	<-entered
+	receive(t, entered)
 	v.stop()
 	if got := w.position(); got.Seq != at.Seq {
 		t.Errorf("position moved over a pattern without a pass: %d, want %d", got.Seq, at.Seq)
