@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/cdc"
 )
 
@@ -81,11 +82,29 @@ func openReplication(ctx context.Context, url, name string) (*replication, error
 	if err != nil {
 		return nil, fmt.Errorf("connect for replication: %w", err)
 	}
+	// Such a database stores bytes of any encoding, and refuses to send one that is not UTF-8 as UTF-8: the session would end at
+	// that row each time. As they are they come through, and what is not UTF-8 widens.
+	if r.pg.ParameterStatus("server_encoding") == "SQL_ASCII" {
+		if _, err := r.pg.Exec(ctx, "SET client_encoding = 'SQL_ASCII'").ReadAll(); err != nil {
+			return nil, errors.Join(fmt.Errorf("set client_encoding: %w", err), r.close(ctx))
+		}
+	}
 	r.pid, err = r.backendPID(ctx)
 	if err != nil {
 		return nil, errors.Join(err, r.close(ctx))
 	}
 	return r, nil
+}
+
+// connectError names the remedy where there is one.
+func connectError(err error, role string) error {
+	switch {
+	case hasCode(err, codeNoPrivilege):
+		return hopeless("ALTER ROLE "+catalog.QuoteIdent(role)+" REPLICATION;", "connect for replication: %w", err)
+	case hasCode(err, codeTooManyConns):
+		return withRemedy("raise max_wal_senders, or max_connections", "connect for replication: %w", err)
+	}
+	return fmt.Errorf("connect for replication: %w", err)
 }
 
 // backendPID asks the walsender for its process id: behind a pooler the one in the handshake is somebody else's.
@@ -116,7 +135,7 @@ func (r *replication) identify(ctx context.Context) (system, error) {
 	if err != nil {
 		return system{}, fmt.Errorf("identify system: system id %q: %w", res.SystemID, err)
 	}
-	return system{id: id, timeline: uint32(res.Timeline), walEnd: cdc.LSN(res.XLogPos)}, nil //nolint:gosec // G115: 32 bits on the server
+	return system{id: id, timeline: uint32(res.Timeline), walEnd: cdc.LSN(res.XLogPos)}, nil
 }
 
 // start begins streaming from lsn. The server moves an lsn before the slot's confirmed position forward without a
@@ -171,12 +190,12 @@ func (r *replication) status(received, flushed cdc.LSN, replyRequested bool) err
 	}
 	b := r.out[:]
 	b[0] = 'd'
-	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1)) //nolint:gosec // G115: a constant
+	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1))
 	b[5] = 'r'
 	binary.BigEndian.PutUint64(b[6:], uint64(max(received, flushed)))
 	binary.BigEndian.PutUint64(b[14:], uint64(flushed))
 	binary.BigEndian.PutUint64(b[22:], uint64(flushed))
-	binary.BigEndian.PutUint64(b[30:], uint64(time.Since(postgresEpoch).Microseconds())) //nolint:gosec // G115: after 2000
+	binary.BigEndian.PutUint64(b[30:], uint64(time.Since(postgresEpoch).Microseconds()))
 	b[38] = 0
 	if replyRequested {
 		b[38] = 1

@@ -94,7 +94,7 @@ func (c *Consumer) watch(ctx context.Context, what string, f func(context.Contex
 			break
 		}
 	}
-	return nil
+	return nil //nolint:nilerr // a stop that was asked for
 }
 
 // end ends the session that streams now, if any.
@@ -110,7 +110,7 @@ func (c *Consumer) keepStreaming(ctx context.Context) error {
 		began := time.Now()
 		err := c.runSession(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // a stop that was asked for
 		}
 		if c.cannotWork(err) {
 			c.fail(err)
@@ -127,7 +127,7 @@ func (c *Consumer) keepStreaming(ctx context.Context) error {
 		}
 		c.status.enter(StateConnecting)
 		if sleep(ctx, backoff(failures)) != nil {
-			return nil
+			return nil //nolint:nilerr // a stop that was asked for
 		}
 		failures++
 	}

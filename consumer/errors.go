@@ -52,7 +52,6 @@ func remedyOf(err error) string {
 // Postgres' error codes that mean something here.
 const (
 	codeObjectInUse       = "55006" // the slot is in use
-	codeNotInPrerequisite = "55000" // the slot is invalidated, or wal_level is too low
 	codeUndefinedObject   = "42704" // the slot or the publication is gone
 	codeDuplicateObject   = "42710"
 	codeNoPrivilege       = "42501"

@@ -181,7 +181,7 @@ func (e *evidence) next(v verdict, s system, now time.Time) cdc.Epoch {
 		epoch.Counter = e.Epoch.Counter
 	case v.moved:
 		// The counter is not known either. Seconds are larger than any number of gaps.
-		epoch.Counter = uint32(now.Unix()) //nolint:gosec // G115: wraps in 2106
+		epoch.Counter = uint32(now.Unix())
 	}
 	return epoch
 }

@@ -17,6 +17,7 @@ var guardSQL string
 const (
 	snapshotSQL   = "SELECT pg_current_snapshot()::text, pg_is_in_recovery()"
 	guardInterval = time.Second
+	snapshotAge   = time.Minute
 	gateTimeout   = 10 * time.Second // for one query; a server that does not answer is given up
 )
 
@@ -31,12 +32,14 @@ type gate struct {
 	off  bool
 
 	known   snapshot
+	taken   time.Time // when known was asked for
 	guarded time.Time // when the guards were last found in order
 }
 
-// visible reports whether the last snapshot taken shows xid. Once true it stays true.
+// visible reports whether the last snapshot taken shows xid. A snapshot is not kept for long, lest so many transactions begin meanwhile that
+// nearness misleads.
 func (g *gate) visible(xid uint32) bool {
-	return g.off || g.known.shows(xid)
+	return g.off || g.known.shows(xid) && time.Since(g.taken) < snapshotAge
 }
 
 // poll takes a new snapshot. With guard, or when the last check is old, it also makes sure that the snapshot comes from the
@@ -45,6 +48,7 @@ func (g *gate) poll(ctx context.Context, guard bool) error {
 	ctx, cancel := context.WithTimeout(ctx, gateTimeout)
 	defer cancel()
 	var text string
+	taken := time.Now()
 	if !guard && time.Since(g.guarded) < guardInterval {
 		var recovery bool
 		if err := g.conn.QueryRow(ctx, snapshotSQL).Scan(&text, &recovery); err != nil {
@@ -54,7 +58,6 @@ func (g *gate) poll(ctx context.Context, guard bool) error {
 			return errRecovery()
 		}
 	} else {
-		now := time.Now()
 		var seen guards
 		err := g.conn.QueryRow(ctx, guardSQL, g.slot, int64(g.pid)).
 			Scan(&text, &seen.recovery, &seen.activePID, &seen.present, &seen.syncState)
@@ -64,13 +67,13 @@ func (g *gate) poll(ctx context.Context, guard bool) error {
 		if err := seen.check(g.slot, g.pid); err != nil {
 			return err
 		}
-		g.guarded = now
+		g.guarded = taken
 	}
 	s, err := parseSnapshot(text)
 	if err != nil {
 		return err
 	}
-	g.known = s
+	g.known, g.taken = s, taken
 	return nil
 }
 
@@ -90,7 +93,7 @@ func (s guards) check(slot string, pid uint32) error {
 		return withRemedy("let the connection string name one primary, without a pooler in between",
 			"slot %q is not served by our walsender %d on the server that answers queries", slot, pid)
 	case s.syncState == nil:
-		return withRemedy("GRANT pg_read_all_stats TO CURRENT_USER; (or pg_monitor), as a superuser, for Freshet's role",
+		return hopeless("GRANT pg_read_all_stats TO CURRENT_USER; (or pg_monitor), as a superuser, for Freshet's role",
 			"sync_state of our own walsender cannot be seen")
 	case *s.syncState != "async":
 		return errSynchronous(*s.syncState)
@@ -104,7 +107,7 @@ func errRecovery() error {
 }
 
 func errSynchronous(state string) error {
-	return withRemedy(
+	return hopeless(
 		"name the standbys in synchronous_standby_names instead of '*', without Freshet's application_name",
 		"our walsender is a synchronous standby (sync_state %q): commits would wait for Freshet and Freshet for them", state)
 }

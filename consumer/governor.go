@@ -43,7 +43,7 @@ func (s *session) govern(slot *catalog.Slot, end cdc.LSN) error {
 // mustGiveUp reports whether the backlog has to be given up. What is retained for a transaction that is open, and not because we are
 // behind, would not go away with it.
 func (c *Consumer) mustGiveUp(slot *catalog.Slot, end cdc.LSN) bool {
-	behind := int64(end) - int64(slot.Confirmed) //nolint:gosec // G115: far from overflow
+	behind := int64(end) - int64(slot.Confirmed)
 	nearlyGone := slot.SafeBytes >= 0 && float64(slot.SafeBytes) < governorShare*float64(slot.SafeBytes+slot.Retained)
 	return slot.Retained > 2*c.cfg.MaxWAL && behind > c.cfg.MaxWAL || nearlyGone && behind > governorLeast
 }

@@ -222,7 +222,10 @@ func (w *worker) run(ctx context.Context) {
 	defer r.Close()
 	for ctx.Err() == nil {
 		if w.isPaused() {
-			time.Sleep(time.Millisecond)
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Millisecond):
+			}
 			continue
 		}
 		items, err := r.Fetch(ctx, 512, 50*time.Millisecond)

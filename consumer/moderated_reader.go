@@ -38,7 +38,7 @@ type moderatedReader struct {
 }
 
 func newModeratedReader(src io.Reader) *moderatedReader {
-	return &moderatedReader{src: src, buf: make([]byte, readBuffer), pause: pauseLeast, sleep: time.Sleep}
+	return &moderatedReader{src: src, buf: make([]byte, readBuffer), pause: pauseLeast, sleep: time.Sleep} //nolint:forbidigo // for microseconds, amid a read that no context ends
 }
 
 var _ io.Reader = (*moderatedReader)(nil)

@@ -58,7 +58,7 @@ func (s *session) observe(ctx context.Context) error {
 // quiet drops an error that only says that ctx has ended.
 func quiet(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // what it is for
 	}
 	return err
 }
@@ -114,7 +114,7 @@ func (s *session) report(slot *catalog.Slot, end cdc.LSN) {
 	s.c.status.update(func(st *Status) {
 		st.Confirmed = slot.Confirmed
 		st.WALEnd = end
-		st.LagBytes = max(0, int64(end)-int64(slot.Confirmed)) //nolint:gosec // G115: far from overflow
+		st.LagBytes = max(0, int64(end)-int64(slot.Confirmed))
 		st.Retained = slot.Retained
 		st.Governor = s.published.Load()
 		if w := s.c.watermark.Load(); w != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/freshet-dev/freshet/consumer"
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
+	"github.com/freshet-dev/freshet/internal/stream"
 )
 
 func TestPostgresKilled(t *testing.T) {
@@ -58,6 +59,129 @@ func TestPostgresRestartedCleanlyIsNoGap(t *testing.T) {
 	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
 	b.awaitRow("2", cdc.Insert)
 	b.onlyGaps("slot_created")
+}
+
+// A walsender keeps a server from shutting down until its client has confirmed everything. What is not applied is not confirmed, so the
+// consumer lets go.
+func TestShutdownOfPostgresDoesNotWaitForUs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.worker.pause(true)
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitPublished(c)
+	began := time.Now()
+	if err := b.pg.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("the server took %s to stop", took)
+	}
+	if err := b.pg.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.worker.pause(false)
+	b.awaitRow("1", cdc.Insert)
+	b.awaitConfirmed(b.flushLSN())
+}
+
+func TestStreamDeletedWhileRunning(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.worker.pause(true)
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitPublished(c)
+	if err := b.stream.JetStream().DeleteStream(t.Context(), "freshet-shop"); err != nil {
+		t.Fatal(err)
+	}
+	b.worker.pause(false)
+	b.awaitRow("1", cdc.Insert)
+	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
+	b.awaitRow("2", cdc.Insert)
+	servertest.Eventually(t, patience, func() (bool, string) {
+		_, broken := b.worker.at()
+		return broken == "", broken
+	})
+	b.awaitConfirmed(b.flushLSN())
+	b.onlyGaps("slot_created")
+}
+
+func TestNATSKilled(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	nats := servertest.NATS(t)
+	b.stream = openStream(t, stream.Config{URL: nats.URL()})
+	b.worker = startWorker(t, b.stream)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	for i := range 3 {
+		b.exec(fmt.Sprintf("INSERT INTO orders VALUES (%d, 7, 'NEW')", 10*i))
+		if err := nats.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		b.exec(fmt.Sprintf("INSERT INTO orders VALUES (%d, 7, 'NEW')", 10*i+1))
+		if err := nats.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.awaitRow(fmt.Sprint(10*i), cdc.Insert)
+		b.awaitRow(fmt.Sprint(10*i+1), cdc.Insert)
+	}
+	b.awaitConfirmed(b.flushLSN())
+}
+
+// With confirm applied the slot still has what the stream's store has lost.
+func TestStoreLostWhileInvalidatorIsDown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	nats := servertest.NATS(t)
+	b.stream = openStream(t, stream.Config{URL: nats.URL()})
+	b.worker = startWorker(t, b.stream)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.worker.pause(true)
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitPublished(c)
+	if err := c.end(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(nats.Stop(), nats.WipeStore(), nats.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	b.start(b.config()).await(consumer.StateStreaming)
+	b.worker.pause(false)
+	b.awaitRow("1", cdc.Insert)
+	b.awaitGap("evidence_lost")
+	b.awaitConfirmed(b.flushLSN())
+}
+
+func TestRightsAreNamed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.exec("CREATE ROLE reader LOGIN; GRANT SELECT ON orders TO reader; CREATE PUBLICATION freshet_shop FOR TABLE ONLY orders")
+	cfg := b.config()
+	cfg.URL = b.pg.UserURL("reader", "", "app")
+	for _, step := range []struct{ want, sql string }{
+		{`ALTER ROLE "reader" REPLICATION`, `ALTER ROLE "reader" REPLICATION`},
+		{"GRANT pg_read_all_stats", "GRANT pg_read_all_stats TO reader"},
+	} {
+		c := b.start(cfg)
+		<-c.done
+		if c.err == nil || !strings.Contains(c.err.Error(), step.want) {
+			t.Fatalf("got %v, want %s", c.err, step.want)
+		}
+		b.exec(step.sql)
+	}
+	c := b.start(cfg)
+	c.await(consumer.StateStreaming)
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitRow("1", cdc.Insert)
 }
 
 func TestSlotDroppedWhileDown(t *testing.T) {

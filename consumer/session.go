@@ -189,6 +189,10 @@ func (c *Consumer) awaitSlot(ctx context.Context, db *pgx.Conn) error {
 // examine compares history with the evidence and decides epoch and starting point. It creates the slot when there is none.
 func (s *session) examine(ctx context.Context, o *opening) error {
 	c := s.c
+	// Somebody may have deleted the stream, or the bucket with the evidence.
+	if err := c.stream.Ensure(ctx); err != nil {
+		return err
+	}
 	s.store = evidenceStore{kv: c.stream.KV()}
 	kept, err := s.store.load(ctx)
 	if err != nil {
@@ -300,6 +304,9 @@ func (s *session) slot(ctx context.Context) (_ *catalog.Slot, created bool, err 
 	if _, err := catalog.CreateSlot(create, s.db, c.cfg.Slot); err != nil {
 		if hasCode(err, codeDuplicateObject) {
 			return nil, false, errSlotTaken
+		}
+		if hasCode(err, codeTooManySlots) {
+			return nil, false, withRemedy("raise max_replication_slots, or drop a slot that nobody reads", "%w", err)
 		}
 		return nil, false, err
 	}
@@ -444,7 +451,7 @@ func readGeometry(ctx context.Context, db catalog.DB) (walGeometry, error) {
 	if err != nil {
 		return g, fmt.Errorf("read sizes of wal: %w", err)
 	}
-	g.block, g.segment = uint64(block), uint64(segment) //nolint:gosec // G115: positive
+	g.block, g.segment = uint64(block), uint64(segment)
 	return g, nil
 }
 

@@ -61,7 +61,7 @@ func TestTransactions(t *testing.T) {
 
 // A transaction of a million rows goes through in pieces. The stream's server is a process of its own here, and nothing reads the
 // stream until the consumer's memory has been measured.
-func TestLargeTransactionInFlatMemory(t *testing.T) {
+func TestLargeTransactionInFlatMemory(t *testing.T) { //nolint:paralleltest // it measures memory
 	const rows = 1_000_000
 	b := &bench{t: t, pg: servertest.Postgres(t, servers.PostgresOptions{
 		Settings: map[string]string{"max_wal_size": "2GB", "synchronous_commit": "off"},

@@ -140,22 +140,22 @@ func TestMarkClock(t *testing.T) {
 	if got := c.at(99); !got.IsZero() {
 		t.Errorf("below every sample: got %v", got)
 	}
-	if got := c.at(100); got != at(1) {
+	if got := c.at(100); !got.Equal(at(1)) {
 		t.Errorf("got %v, want 1", got)
 	}
 	if got := c.behind(150, at(10)); got != 8*time.Second {
 		t.Errorf("behind: got %v, want 8s: 200 was first read at 2", got)
 	}
-	if got := c.at(250); got != at(3) {
+	if got := c.at(250); !got.Equal(at(3)) {
 		t.Errorf("got %v, want 3: nothing was written between 2 and 3", got)
 	}
-	if got := c.at(150); got != at(3) {
+	if got := c.at(150); !got.Equal(at(3)) {
 		t.Errorf("got %v: the clock does not go back", got)
 	}
 	for i := range 2 * maxSamples {
 		c.add(at(10+i), cdc.LSN(1000+i))
 	}
-	if got := c.at(1000); got != at(10) {
+	if got := c.at(1000); !got.Equal(at(10)) {
 		t.Errorf("got %v, want 10: the oldest samples are kept", got)
 	}
 	if got := c.behind(1<<40, at(0)); got != 0 {
