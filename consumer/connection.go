@@ -80,7 +80,7 @@ func openReplication(ctx context.Context, url, name string) (*replication, error
 	defer cancel()
 	r.pg, err = pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("connect for replication: %w", err)
+		return nil, connectError(err, cfg.User)
 	}
 	// Such a database stores bytes of any encoding, and refuses to send one that is not UTF-8 as UTF-8: the session would end at
 	// that row each time. As they are they come through, and what is not UTF-8 widens.

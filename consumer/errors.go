@@ -51,12 +51,12 @@ func remedyOf(err error) string {
 
 // Postgres' error codes that mean something here.
 const (
-	codeObjectInUse       = "55006" // the slot is in use
-	codeUndefinedObject   = "42704" // the slot or the publication is gone
-	codeDuplicateObject   = "42710"
-	codeNoPrivilege       = "42501"
-	codeTooManySlots      = "53400"
-	codeTooManyConns      = "53300"
+	codeObjectInUse     = "55006" // the slot is in use
+	codeUndefinedObject = "42704" // the slot or the publication is gone
+	codeDuplicateObject = "42710"
+	codeNoPrivilege     = "42501"
+	codeTooManySlots    = "53400"
+	codeTooManyConns    = "53300"
 )
 
 // hasCode reports whether err is Postgres' error with one of codes.

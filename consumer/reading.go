@@ -237,11 +237,8 @@ func (s *session) newBatcher(ctx context.Context) *batcher {
 	}
 	// A message holds at most what makes it go out and one more change; the server must take it, headers included.
 	largest := int(s.c.stream.Conn().MaxPayload())
-	// Together they stay below what NATS takes: a message that is refused for its size would be refused again.
-	limit := int(s.c.stream.Conn().MaxPayload())
 	return newBatcher(batcherConfig{
 		source: s.c.cfg.Name, epoch: s.epoch, tables: s.c.cfg.Tables, chunk: s.c.cfg.Chunk,
-		messageBytes: min(defaultMessageBytes, limit/4), changeBytes: min(defaultChangeBytes, limit/2),
 		messageBytes: min(defaultMessageBytes, largest/4), changeBytes: min(defaultChangeBytes, largest/2),
 		rootOf: func(oid uint32, schema, name string) (cdc.TableName, bool, error) {
 			return s.rootOf(ctx, oid, cdc.TableName{Schema: schema, Table: name})
