@@ -134,6 +134,7 @@ func (s *session) watchGaps(ctx context.Context) error {
 		}
 		s.gaps.ended(xmin)
 	}
+	defer func() { s.c.status.update(func(st *Status) { st.PendingGaps = len(s.evidence.Gaps) }) }()
 	w := s.c.watermark.Load()
 	if w == nil || w.Stream != s.ledger.stream || w.Epoch != s.epoch {
 		return nil

@@ -118,6 +118,8 @@ func (c *Consumer) connect(ctx context.Context) (*pgx.Conn, error) {
 	cfg.RuntimeParams["application_name"] = applicationName(c.cfg.Name)
 	cfg.RuntimeParams["default_transaction_read_only"] = "off"
 	cfg.RuntimeParams["synchronous_commit"] = "local" // nothing of ours waits for standbys
+	cfg.RuntimeParams["statement_timeout"] = "0"      // contexts limit what may not take long
+	cfg.RuntimeParams["idle_session_timeout"] = "0"
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
@@ -299,6 +301,8 @@ func (s *session) slot(ctx context.Context) (_ *catalog.Slot, created bool, err 
 		}
 		c.emit("slot_lost", problem+"; it is created again and the caches are flushed", map[string]any{"slot": c.cfg.Slot})
 	}
+	c.status.enter(StateCreating)
+	defer c.status.enter(StateConnecting)
 	create, cancel := context.WithTimeout(ctx, slotTimeout)
 	defer cancel()
 	if _, err := catalog.CreateSlot(create, s.db, c.cfg.Slot); err != nil {

@@ -14,6 +14,7 @@ type State string
 const (
 	StateConnecting State = "connecting"             // not connected to Postgres, or not yet streaming
 	StateWaiting    State = "waiting_for_slot"       // another consumer holds the slot; this one stands by
+	StateCreating   State = "creating_slot"          // the server waits for transactions that write now before it has made the slot
 	StateStreaming  State = "streaming"              // reading and publishing
 	StateInvisible  State = "waiting_for_visibility" // a committed transaction is not visible yet, as while it waits for a synchronous standby
 	StatePaused     State = "paused_by_backpressure" // the stream is too far ahead of the invalidator; Postgres keeps the rest
@@ -44,6 +45,7 @@ type Status struct {
 	Governor    bool          `json:"governor"`           // retained WAL has passed max_wal: confirming what is published
 	Gaps        uint64        `json:"gaps"`               // gaps declared since the start
 	Visibility  Histogram     `json:"visibility"`         // how long transactions were held until they were visible
+	PendingGaps int           `json:"pending_gaps"`       // gaps that the invalidator has not finished yet
 	TablesAt    time.Time     `json:"tables_at,omitzero"` // when the tables were last compared with what is recorded of them
 	LastError   string        `json:"last_error,omitempty"`
 	Remedy      string        `json:"remedy,omitempty"`
