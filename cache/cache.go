@@ -25,6 +25,7 @@ type Cache struct {
 	stop    context.CancelCauseFunc
 	closed  atomic.Bool
 	flights flights
+	bounded boundedFlights
 	once    sync.Once
 	done    error
 }
@@ -163,6 +164,15 @@ func (c *Cache) InvalidatePattern(ctx context.Context, pattern string) (Swept, e
 	swept, err := c.store.sweep(ctx, []string{full})
 	c.flights.forgetMatching(newGlob(full))
 	return swept, c.failed("invalidate pattern", pattern, err)
+}
+
+// Clear invalidates every key of this cache. It needs a prefix, and removes
+// nothing that does not begin with it.
+func (c *Cache) Clear(ctx context.Context) (Swept, error) {
+	if c.cfg.Prefix == "" {
+		return Swept{}, fmt.Errorf("clear: %w", ErrNoPrefix)
+	}
+	return c.InvalidatePattern(ctx, "*")
 }
 
 // Exists reports whether there is a value for the key.

@@ -27,6 +27,10 @@ type Config struct {
 	// NegativeTTL is how long it is remembered that a loader returned
 	// ErrNotFound. Defaults to 5s; negative means not at all.
 	NegativeTTL time.Duration
+	// ClockSkew is how far the clocks of this process and of Freshet's consumer
+	// may be apart; reads with Within take it off their bound. Defaults to
+	// 250ms; negative means nothing.
+	ClockSkew time.Duration
 	// MaxLoads is how many loaders run at the same time at most; others wait.
 	// Defaults to 256.
 	MaxLoads int
@@ -45,6 +49,7 @@ func (c *Config) setDefaults() {
 	c.LoadTimeout = or(c.LoadTimeout, 30*time.Second)
 	c.WaitLimit = or(c.WaitLimit, 5*time.Second)
 	c.NegativeTTL = or(c.NegativeTTL, 5*time.Second)
+	c.ClockSkew = max(or(c.ClockSkew, 250*time.Millisecond), 0)
 	c.MaxLoads = or(c.MaxLoads, 256)
 	if c.Logger == nil {
 		c.Logger = slog.Default()

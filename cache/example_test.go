@@ -191,3 +191,48 @@ func ExampleApplier() {
 	// removed: 1 <nil>
 	// moved: <nil>
 }
+
+func ExampleAtLeast() {
+	ctx := context.Background()
+	c, _ := cache.Open(ctx, "memory://", cache.Config{Source: "shop"})
+	defer c.Close()
+	_ = cache.Set(ctx, c, "order:42", "PENDING", time.Minute)
+
+	// After COMMIT of a change: token, err := cache.TokenFrom(ctx, pool)
+	token, _ := cache.ParseToken("7301:00000001:0/1A2B3C8")
+	load := func(context.Context) (string, error) { return "PAID", nil }
+
+	// Nothing proves yet that the change has reached the cache.
+	fmt.Println(cache.GetOrSet(ctx, c, "order:42", time.Minute, load, cache.AtLeast(token)))
+	_, err := cache.Get[string](ctx, c, "order:42", cache.AtLeast(token), cache.OrStaleError())
+	fmt.Println(errors.Is(err, cache.ErrStale))
+	// Output:
+	// PAID <nil>
+	// true
+}
+
+func ExampleWithin() {
+	ctx := context.Background()
+	c, _ := cache.Open(ctx, "memory://", cache.Config{Source: "shop"})
+	defer c.Close()
+	_ = cache.Set(ctx, c, "stock:1", 10, time.Minute)
+	a, _ := c.Applier(cache.ApplierConfig{Name: "shop"}) // what freshet run does
+	_, _ = a.Load(ctx)
+	_ = a.TakeOver(ctx, cache.Position{Epoch: "7301:1:0", Time: time.Now(), Owner: "me"})
+
+	fmt.Println(cache.Get[int](ctx, c, "stock:1", cache.Within(2*time.Second)))
+	// Output:
+	// 10 <nil>
+}
+
+func ExampleCache_Clear() {
+	ctx := context.Background()
+	c, _ := cache.Open(ctx, "memory://", cache.Config{Prefix: "shop:"})
+	defer c.Close()
+
+	_ = cache.SetMany(ctx, c, map[string]int{"a": 1, "b": 2}, time.Minute)
+	swept, err := c.Clear(ctx)
+	fmt.Println(swept.Removed, err)
+	// Output:
+	// 2 <nil>
+}

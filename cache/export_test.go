@@ -27,3 +27,9 @@ func (v SweepVariant) Vary(cfg ApplierConfig) ApplierConfig {
 	cfg.hooks = sweepHooks{betweenPasses: v.BetweenPasses, onePass: v.OnePass, valuesFirst: v.ValuesFirst, count: v.Count}
 	return cfg
 }
+
+// WithConfig returns another cache over the same store.
+func (c *Cache) WithConfig(cfg Config) *Cache {
+	cfg.setDefaults()
+	return newCache(c.store, cfg)
+}

@@ -71,6 +71,17 @@ func (f *flights) join(key string, fly func() ([]byte, error)) (fl *flight, mine
 	return fl, true, nil
 }
 
+// start runs fn in a goroutine that wait waits for.
+func (f *flights) start(fn func()) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return ErrClosed
+	}
+	f.wg.Go(fn)
+	return nil
+}
+
 // leave ends a flight that was not forgotten.
 func (f *flights) leave(key string, fl *flight) {
 	f.mu.Lock()

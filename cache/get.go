@@ -5,18 +5,19 @@ import (
 	"fmt"
 )
 
-// Get returns the value of a key, or ErrMiss.
+// Get returns the value of a key, or ErrMiss. With AtLeast or Within a value that
+// is not proven to be fresh enough counts as missing.
 func Get[T any](ctx context.Context, c *Cache, key string, opts ...ReadOption) (T, error) {
 	var value T
-	_ = settingsOf(opts)
+	s := settingsOf(opts)
 	full, err := c.key(key)
 	if err != nil {
 		return value, err
 	}
-	raw, ok, err := c.store.get(ctx, full)
+	raw, ok, err := c.read(ctx, key, full, &s)
 	switch {
 	case err != nil:
-		return value, c.failed("get", key, err)
+		return value, err
 	case !ok:
 		c.counters.misses.Add(1)
 		return value, ErrMiss
@@ -29,9 +30,9 @@ func Get[T any](ctx context.Context, c *Cache, key string, opts ...ReadOption) (
 }
 
 // GetMany returns the values of keys; those that are not in the cache are not
-// in the result.
+// in the result. With AtLeast or Within, each key costs a round trip.
 func GetMany[T any](ctx context.Context, c *Cache, keys []string, opts ...ReadOption) (map[string]T, error) {
-	_ = settingsOf(opts)
+	s := settingsOf(opts)
 	values := make(map[string]T, len(keys))
 	if len(keys) == 0 {
 		return values, nil
@@ -40,9 +41,9 @@ func GetMany[T any](ctx context.Context, c *Cache, keys []string, opts ...ReadOp
 	if err != nil {
 		return nil, err
 	}
-	all, err := c.store.getMany(ctx, full)
+	all, err := c.readMany(ctx, keys, full, &s)
 	if err != nil {
-		return nil, c.failed("get", keys[0], err)
+		return nil, err
 	}
 	for i, raw := range all {
 		if raw == nil {
@@ -57,4 +58,23 @@ func GetMany[T any](ctx context.Context, c *Cache, keys []string, opts ...ReadOp
 	c.counters.hits.Add(int64(len(values)))
 	c.counters.misses.Add(int64(len(keys) - len(values)))
 	return values, nil
+}
+
+// readMany reads values with or without a bound; nil stands for none.
+func (c *Cache) readMany(ctx context.Context, keys, full []string, s *settings) ([][]byte, error) {
+	if !s.bounded {
+		all, err := c.store.getMany(ctx, full)
+		return all, c.failed("get", keys[0], err)
+	}
+	all := make([][]byte, len(keys))
+	for i := range keys {
+		raw, ok, err := c.read(ctx, keys[i], full[i], s)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all[i] = raw
+		}
+	}
+	return all, nil
 }

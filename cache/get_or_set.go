@@ -25,6 +25,11 @@ import (
 // REPEATABLE READ or SERIALIZABLE transaction, and inside any transaction that
 // has written, pass NoFill.
 //
+// With AtLeast or Within, what is in the cache, or is being loaded already, is
+// used only if it is proven to be fresh enough. Otherwise the loader is called,
+// and its value stored only if nobody else holds the key's lease. Such a loader
+// must read the primary.
+//
 // When the store does not answer, the loader is called and nothing is stored.
 func GetOrSet[T any](
 	ctx context.Context, c *Cache, key string, ttl time.Duration,
@@ -37,6 +42,11 @@ func GetOrSet[T any](
 	full, err := c.key(key)
 	if err != nil {
 		return value, err
+	}
+	if len(opts) > 0 {
+		if s := settingsOf(opts); s.bounded {
+			return getOrSetBounded(ctx, c, key, full, ttl, load, &s)
+		}
 	}
 	raw, ok, readErr := c.store.get(ctx, full)
 	replace := false
@@ -73,51 +83,108 @@ func loadOnly[T any](ctx context.Context, c *Cache, load func(context.Context) (
 	return load(ctx)
 }
 
+// getOrSetBounded is GetOrSet with a bound.
+func getOrSetBounded[T any](
+	ctx context.Context, c *Cache, key, full string, ttl time.Duration,
+	load func(context.Context) (T, error), s *settings,
+) (T, error) {
+	var value T
+	raw, ok, stale, err := c.fresh(ctx, full, s)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return value, fmt.Errorf("get or set %q: %w", key, context.Cause(ctx))
+	case err != nil:
+		c.counters.errors.Add(1)
+	case ok:
+		if err := c.cfg.Codec.Unmarshal(raw, &value); err == nil {
+			c.counters.hits.Add(1)
+			return value, nil
+		}
+	case stale:
+		c.counters.stale.Add(1)
+	}
+	if stale && s.staleError {
+		return value, errors.Join(fmt.Errorf("get or set %q: %w", key, ErrStale), err)
+	}
+	c.counters.misses.Add(1)
+	if s.noFill {
+		return loadOnly(ctx, c, load)
+	}
+	return flyBounded(ctx, &leader{c: c, key: full, ttl: ttl, storeDown: err != nil}, load)
+}
+
 // fly joins the flight of a key, or starts it, and waits for the outcome.
 func fly[T any](ctx context.Context, l *leader, load func(context.Context) (T, error)) (T, error) {
-	c := l.c
-	var value, loaded T
-	var fresh bool // loaded holds what the flight's loader returned
-	fl, mine, err := c.flights.join(l.key, func() ([]byte, error) {
-		detached, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		defer cancel(nil)
-		defer context.AfterFunc(c.base, func() { cancel(ErrClosed) })()
-		return l.lead(detached, func(ctx context.Context) ([]byte, error) {
-			v, err := load(ctx)
-			if err != nil {
-				return nil, err
-			}
-			raw, err := c.cfg.Codec.Marshal(v)
-			if err != nil {
-				return nil, fmt.Errorf("encode %q: %w", l.key, err)
-			}
-			loaded, fresh = v, true
-			return raw, nil
-		})
-	})
+	p := passenger[T]{ctx: ctx, l: l}
+	fl, mine, err := l.c.flights.join(l.key, func() ([]byte, error) { return p.fly(l.lead, load) })
 	if err != nil {
-		return value, err
+		return p.loaded, err
 	}
+	return p.wait(fl, mine)
+}
+
+// flyBounded does so for a read with a bound.
+func flyBounded[T any](ctx context.Context, l *leader, load func(context.Context) (T, error)) (T, error) {
+	p := passenger[T]{ctx: ctx, l: l}
+	fl, mine, err := l.c.bounded.join(&l.c.flights, l.key, func() ([]byte, error) { return p.fly(l.leadBounded, load) })
+	if err != nil {
+		return p.loaded, err
+	}
+	return p.wait(&fl.flight, mine)
+}
+
+// passenger is a caller that waits for a flight.
+type passenger[T any] struct {
+	ctx    context.Context //nolint:containedctx // of the one call
+	l      *leader
+	loaded T    // what the flight's loader returned, for the caller whose loader it was
+	fresh  bool // loaded is set
+}
+
+// fly runs in the flight's goroutine, detached from the caller.
+func (p *passenger[T]) fly(lead func(context.Context, loadFunc) ([]byte, error), load func(context.Context) (T, error)) ([]byte, error) {
+	c := p.l.c
+	detached, cancel := context.WithCancelCause(context.WithoutCancel(p.ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(c.base, func() { cancel(ErrClosed) })()
+	return lead(detached, func(ctx context.Context) ([]byte, error) {
+		v, err := load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := c.cfg.Codec.Marshal(v)
+		if err != nil {
+			return nil, fmt.Errorf("encode %q: %w", p.l.key, err)
+		}
+		p.loaded, p.fresh = v, true
+		return raw, nil
+	})
+}
+
+// wait waits for the flight. mine says that it calls this caller's loader.
+func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
+	c := p.l.c
+	var value T
 	if !mine {
 		c.counters.shared.Add(1)
 	}
 	select {
 	case <-fl.done:
-	case <-ctx.Done():
-		return value, fmt.Errorf("wait for the load of %q: %w", l.key, context.Cause(ctx))
+	case <-p.ctx.Done():
+		return value, fmt.Errorf("wait for the load of %q: %w", p.l.key, context.Cause(p.ctx))
 	}
-	if p := (*loaderPanicError)(nil); errors.As(fl.err, &p) {
-		panic(p)
+	if thrown := (*loaderPanicError)(nil); errors.As(fl.err, &thrown) {
+		panic(thrown)
 	}
 	switch {
 	case fl.err != nil:
 		return value, fl.err
-	case mine && fresh:
-		return loaded, nil
+	case mine && p.fresh:
+		return p.loaded, nil
 	}
 	// Everybody else gets a value of their own, which they may change.
 	if err := c.cfg.Codec.Unmarshal(fl.value, &value); err != nil {
-		return value, fmt.Errorf("decode %q: %w", l.key, err)
+		return value, fmt.Errorf("decode %q: %w", p.l.key, err)
 	}
 	return value, nil
 }

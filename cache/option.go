@@ -1,5 +1,7 @@
 package cache
 
+import "time"
+
 // CallOption changes one call.
 type CallOption interface{ apply(s *settings) }
 
@@ -17,7 +19,11 @@ type WriteOption interface {
 
 // settings is what the options of one call say.
 type settings struct {
-	noFill bool
+	noFill     bool
+	bounded    bool // token or within is set
+	token      *Token
+	within     *time.Duration
+	staleError bool
 }
 
 func settingsOf[O CallOption](opts []O) settings {

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,8 +30,9 @@ var (
 // redisStore keeps entries in Redis.
 type redisStore struct {
 	rdb   redis.UniversalClient
-	nodes *nodes // nil for a client whose masters cannot be addressed
-	owned bool   // close rdb too
+	nodes *nodes                   // nil for a client whose masters cannot be addressed
+	owned bool                     // close rdb too
+	topo  atomic.Pointer[topology] // for reads with a bound; nil: to be found
 
 	missScript, fillScript, absentScript, releaseScript, setScript *redis.Script
 }

@@ -43,7 +43,15 @@ func (a *redisApplier) adopt(ctx context.Context, m *master, old *topology) erro
 		if m.tag == known.tag {
 			return nil
 		}
-		return a.rename(ctx, m, conn)
+		if err := a.rename(ctx, m, conn); err != nil {
+			return err
+		}
+		// Readers that know the old names must not take them for the truth.
+		// Where the slot has gone, so have the names.
+		_ = conn.Del(ctx, known.key(positionPrefix, a.cfg.Name)).Err()
+		_ = conn.Del(ctx, known.key(counterPrefix, a.cfg.Name)).Err()
+		_ = conn.Del(ctx, known.key(aheadPrefix, a.cfg.Name)).Err()
+		return nil
 	}
 	return fmt.Errorf("%w: %s is new among the masters", ErrRolledBack, m.addr)
 }

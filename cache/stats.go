@@ -11,11 +11,12 @@ type Stats struct {
 	Refused int64 // loaded values that were not stored, as an invalidation came in between
 	Waits   int64 // loads that began by waiting for another process
 	Shared  int64 // callers served by another caller's load
+	Stale   int64 // reads with a bound that nothing in the cache was proven to meet
 	Errors  int64 // calls that the store failed
 }
 
 type counters struct {
-	hits, misses, absent, loads, refused, waits, shared, errors atomic.Int64
+	hits, misses, absent, loads, refused, waits, shared, stale, errors atomic.Int64
 }
 
 // Stats returns a snapshot of the counters.
@@ -23,6 +24,6 @@ func (c *Cache) Stats() Stats {
 	n := &c.counters
 	return Stats{
 		Hits: n.hits.Load(), Misses: n.misses.Load(), Absent: n.absent.Load(), Loads: n.loads.Load(),
-		Refused: n.refused.Load(), Waits: n.waits.Load(), Shared: n.shared.Load(), Errors: n.errors.Load(),
+		Refused: n.refused.Load(), Waits: n.waits.Load(), Shared: n.shared.Load(), Stale: n.stale.Load(), Errors: n.errors.Load(),
 	}
 }

@@ -12,6 +12,9 @@ import (
 type store interface {
 	// get reads a value. A key without one is not an error.
 	get(ctx context.Context, key string) (value []byte, ok bool, err error)
+	// getBounded reads the position of an instance where the key is, then the
+	// value.
+	getBounded(ctx context.Context, key, source string) (bounded, error)
 	// getMany reads values; the result has nil for a key without one.
 	getMany(ctx context.Context, keys []string) ([][]byte, error)
 	// miss decides what a reader does that found no value.
