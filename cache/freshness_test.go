@@ -33,6 +33,7 @@ func at(lsn cache.LSN, age time.Duration) cache.Position {
 
 func TestBoundsNeedProof(t *testing.T) {
 	t.Parallel()
+	begun := time.Now()
 	held := at(0x200, 0)
 	held.Hold = 0x50
 	foreign := at(0x200, 0)
@@ -54,20 +55,22 @@ func TestBoundsNeedProof(t *testing.T) {
 		"token above the hold":      {new(held), cache.AtLeast(token(t, "73:00000001:0/100")), false},
 		"token below the hold":      {new(held), cache.AtLeast(token(t, "73:00000001:0/40")), true},
 		"any token":                 {new(at(0x200, time.Hour)), cache.AtLeast(cache.Token{}), true},
-		"young enough":              {new(at(0x200, time.Second)), cache.Within(10 * time.Second), true},
-		"too old":                   {new(at(0x200, 20*time.Second)), cache.Within(10 * time.Second), false},
-		"young, but for the clocks": {new(at(0x200, 8*time.Second)), cache.Within(10 * time.Second), false},
-		"young, but a flush is due": {new(held), cache.Within(10 * time.Second), false},
+		"young enough":              {new(at(0x200, time.Second)), cache.Within(100 * time.Second), true},
+		"too old":                   {new(at(0x200, 120*time.Second)), cache.Within(100 * time.Second), false},
+		"young, but for the clocks": {new(at(0x200, 80*time.Second)), cache.Within(100 * time.Second), false},
+		"young, but a flush is due": {new(held), cache.Within(100 * time.Second), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			onSharedStores(t, cache.Config{ClockSkew: 5 * time.Second}, func(b *backend) {
+			onSharedStores(t, cache.Config{ClockSkew: 50 * time.Second}, func(b *backend) {
 				t, ctx := b.t, b.t.Context()
 				source := fmt.Sprintf("src%x", b.cfg.Prefix)
 				c := b.withSource(source)
 				mustSet(t, c, "k")
 				if test.position != nil {
-					mustTakeOver(t, b.another(t, cache.ApplierConfig{Name: source}), *test.position)
+					p := *test.position
+					p.Time = p.Time.Add(time.Since(begun)) // the test has waited for its turn
+					mustTakeOver(t, b.another(t, cache.ApplierConfig{Name: source}), p)
 				}
 				got, err := cache.Get[string](ctx, c, "k", test.bound)
 				if fresh := err == nil; fresh != test.fresh || !fresh && !errors.Is(err, cache.ErrMiss) {
