@@ -90,6 +90,7 @@ type Change struct {
 type hooks struct {
 	applied func(context.Context) // between a batch's effects and its position
 	swept   func(context.Context) // a pass has begun and not yet ended
+	flushes func(context.Context) // a flush has begun and not yet ended
 	judge   func(*stream.Item)    // may overrule what the reader says of a message
 }
 

@@ -13,6 +13,9 @@ func (c *Config) OnEffects(f func(context.Context)) { c.hooks.applied = f }
 // batches.
 func (c *Config) OnPass(f func(context.Context)) { c.hooks.swept = f }
 
+// OnFlush makes f run at the beginning of every flush of coverage.
+func (c *Config) OnFlush(f func(context.Context)) { c.hooks.flushes = f }
+
 // BelieveTheStream switches off what the reader says of holes: every message
 // may move the position, as with an ordinary reader of a stream.
 func (c *Config) BelieveTheStream() {

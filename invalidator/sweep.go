@@ -111,6 +111,9 @@ func (r *reading) sweepCoverage(ctx context.Context, work []passWork) error {
 	patterns = distinct(patterns)
 	r.v.stats.flushing(1)
 	defer r.v.stats.flushing(-1)
+	if r.v.cfg.hooks.flushes != nil {
+		r.v.cfg.hooks.flushes(ctx)
+	}
 	var swept cache.Swept
 	if len(patterns) > 0 {
 		err := r.untilDone(ctx, func(ctx context.Context) (err error) {
