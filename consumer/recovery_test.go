@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -238,7 +239,8 @@ func TestSlotMovedByHand(t *testing.T) {
 	b.awaitGap("slot_recreated")
 }
 
-// Postgres cannot decode with a publication what was written before there was one.
+// Postgres cannot decode with a publication what was written before there was one. Before version 18 it fails, and the slot is moved
+// over it; from then on it skips that in silence, and the catalog's fingerprint tells.
 func TestPublicationDropped(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -247,7 +249,15 @@ func TestPublicationDropped(t *testing.T) {
 	b.awaitGap("slot_created")
 	b.exec("DROP PUBLICATION freshet_shop")
 	b.exec("INSERT INTO orders VALUES (1, 7, 'UNSEEN')")
-	b.awaitGap("publication_lost")
+	if version, err := strconv.Atoi(b.text("SHOW server_version_num")); err != nil || version < 180000 {
+		b.awaitGap("publication_lost")
+	} else {
+		b.awaitGap("table_changed")
+	}
+	servertest.Eventually(t, patience, func() (bool, string) {
+		n := b.text("SELECT count(*)::text FROM pg_publication_tables WHERE tablename = 'orders'")
+		return n == "1", n
+	})
 	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
 	b.awaitRow("2", cdc.Insert)
 }
