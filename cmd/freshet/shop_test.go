@@ -169,6 +169,11 @@ func (s *shop) load(ctx context.Context, key string) (string, error) {
 // in Redis' own status of the given processes says.
 func (s *shop) settle(processes ...*process) {
 	s.t.Helper()
+	s.settleWithin(patience, processes...)
+}
+
+func (s *shop) settleWithin(limit time.Duration, processes ...*process) {
+	s.t.Helper()
 	var text string
 	if err := s.db.QueryRow(s.t.Context(), `select pg_current_wal_flush_lsn()::text`).Scan(&text); err != nil {
 		s.t.Fatal(err)
@@ -177,7 +182,7 @@ func (s *shop) settle(processes ...*process) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	servertest.Eventually(s.t, patience, func() (bool, string) {
+	servertest.Eventually(s.t, limit, func() (bool, string) {
 		states := ""
 		for _, p := range processes {
 			st, err := p.status()
@@ -199,6 +204,11 @@ func (s *shop) audit(processes ...*process) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.settle(processes...)
+	// The cache's connections may not have noticed yet that Redis is back.
+	servertest.Eventually(s.t, patience, func() (bool, string) {
+		err := s.cache.Ping(s.t.Context())
+		return err == nil, fmt.Sprint(err)
+	})
 	compared, stale := s.compare()
 	for _, line := range stale {
 		s.t.Errorf("stale: %s", line)
