@@ -106,7 +106,7 @@ func (m *moderatedReader) adapt(n int) {
 	switch {
 	case n < pauseAim/2:
 		m.pause = min(m.pause*2, pauseMost)
-	case n > pauseAim*2:
+	case n > pauseAim:
 		m.pause = max(m.pause/2, pauseLeast)
 	}
 }

@@ -15,8 +15,8 @@ import (
 const (
 	// tick is how long the reader waits for bytes at most before it looks after everything else.
 	tick = 100 * time.Millisecond
-	// silence is how long a walsender may leave our requests unanswered.
-	silence = 30 * time.Second
+	// silence is how long a walsender may leave a request unanswered, which it looks for only now and then while it decodes.
+	silence = time.Minute
 
 	// backlogAge is how old the oldest WAL not yet read has to be for the receive moderation, which delays by a fraction of that.
 	backlogAge = 50 * time.Millisecond
@@ -45,12 +45,11 @@ type timers struct {
 	flushed     cdc.LSN   // what it said
 	reply       bool      // the walsender wants to hear from us now
 	asked       time.Time // when we asked for a keepalive last
-	heard       time.Time // when something was last received, or not yet expected
+	unanswered  time.Time // when we asked first without having received anything since; zero: not at all
 }
 
 // read reads, publishes and reports until ctx ends or something is lost. It is the only user of the replication connection.
 func (s *session) read(ctx context.Context) error {
-	s.timers.heard = time.Now()
 	s.batch = s.newBatcher(ctx)
 	if err := s.publishGaps(ctx); err != nil {
 		return err
@@ -70,7 +69,7 @@ func (s *session) read(ctx context.Context) error {
 				return err
 			}
 			if some {
-				s.timers.heard = time.Now()
+				s.timers.unanswered = time.Time{}
 			}
 			continue
 		}
@@ -174,7 +173,7 @@ func (s *session) awaitVisible(ctx context.Context, xid uint32) error {
 			return err
 		}
 		if s.gate.visible(xid) {
-			s.timers.heard = time.Now()
+			s.timers.unanswered = time.Time{} // the answer may be behind what was held
 			s.c.visibility.observe(time.Since(began))
 			return nil
 		}
@@ -309,18 +308,24 @@ func (s *session) maintain(ctx context.Context) error {
 	return nil
 }
 
-// ask asks the walsender for a keepalive when nothing flows, and for a sign of life.
+// ask asks the walsender for a keepalive when nothing flows: for its position, and in the middle of a transaction for a sign of life.
 func (s *session) ask() error {
 	t := &s.timers
 	now := time.Now()
-	if now.Sub(t.heard) > silence {
+	if !t.unanswered.IsZero() && now.Sub(t.unanswered) > silence {
 		return fmt.Errorf("the walsender has not answered for %s", silence)
 	}
 	interval := s.c.cfg.MarkInterval
-	if s.progress.open || now.Sub(s.progress.markedAt) < interval || now.Sub(t.asked) < interval {
+	if s.progress.open {
+		interval = max(interval, observeInterval)
+	}
+	if now.Sub(s.progress.markedAt) < interval || now.Sub(t.asked) < interval {
 		return nil
 	}
 	t.asked = now
+	if t.unanswered.IsZero() {
+		t.unanswered = now
+	}
 	return s.sendStatus(true)
 }
 
@@ -357,7 +362,7 @@ func (s *session) holdBack(ctx context.Context) error {
 		}
 	}
 	if paused {
-		s.timers.heard = time.Now()
+		s.timers.unanswered = time.Time{}
 		s.c.status.enter(StateStreaming)
 	}
 	return nil
