@@ -53,7 +53,7 @@ func (c *postgresCheck) aboutRules(ctx context.Context) {
 func (c *postgresCheck) mistakes(mend *mending, tables int) {
 	rules := len(c.set.Names())
 	if len(mend.left) == 0 {
-		c.rules.ok("rules", "%d for %d tables fit the schema", rules, tables)
+		c.rules.ok("rules", "all fit the schema; rules: %d, tables: %d", rules, tables)
 	}
 	for _, m := range mend.left {
 		line := Line{Check: "rules", Status: Fail, Text: m.Where + ": " + m.Message, Remedy: m.Remedy}
