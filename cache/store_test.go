@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"sync"
@@ -129,7 +130,7 @@ func onEveryStore(t *testing.T, cfg cache.Config, test func(b *backend)) {
 // of the test's own.
 func onSharedStores(t *testing.T, cfg cache.Config, test func(b *backend)) {
 	t.Helper()
-	cfg.Prefix = t.Name() + ":"
+	cfg.Prefix = t.Name() + ":" + rand.Text()[:8] + ":" // runs with -count share the servers
 	t.Run("memory", func(t *testing.T) {
 		t.Parallel()
 		test(open(t, "memory://", nil, cfg))
