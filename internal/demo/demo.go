@@ -30,6 +30,8 @@ type Options struct {
 	Colour bool
 	// Logger receives what the service logs. Defaults to discarding it.
 	Logger *slog.Logger
+	// folder is where temporary folders are made; empty for the system's.
+	folder string
 	// beforeAudit lets a test plant what the comparison must find.
 	beforeAudit func(context.Context, *shop) error
 }

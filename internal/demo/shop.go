@@ -67,12 +67,12 @@ func open(ctx context.Context, o Options, view *liveView) (s *shop, err error) {
 func (s *shop) startServers(ctx context.Context, o Options) error {
 	say(o.Out, "Starting Postgres, NATS and Redis …\n")
 	var err error
-	if s.dir, err = os.MkdirTemp("", "freshet-demo-"); err != nil {
+	if s.dir, err = os.MkdirTemp(o.folder, "freshet-demo-"); err != nil {
 		return err
 	}
 	s.undo = append(s.undo, func() error { return os.RemoveAll(s.dir) })
 
-	if s.postgres, err = servers.StartPostgres(ctx, servers.PostgresOptions{}); err != nil {
+	if s.postgres, err = servers.StartPostgres(ctx, servers.PostgresOptions{Dir: o.folder}); err != nil {
 		return fmt.Errorf("start postgres: %w", err)
 	}
 	s.undo = append(s.undo, s.postgres.Close)
@@ -83,7 +83,7 @@ func (s *shop) startServers(ctx context.Context, o Options) error {
 
 	url := "memory://"
 	var missing *servers.MissingError
-	s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{})
+	s.redis, err = servers.StartRedis(ctx, servers.RedisOptions{Dir: o.folder})
 	switch {
 	case err == nil:
 		s.store, url = "redis", s.redis.URL()
