@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -167,8 +168,41 @@ func publicationNames(name string) string {
 	return `'` + strings.ReplaceAll(identifier, `'`, `''`) + `'`
 }
 
+// moderate says whether the stream is behind. While it is, the kernel is asked to make the socket readable only when a
+// large read is worth it: Go's poller watches the socket whether or not anybody reads, and would be woken for each of the
+// walsender's sends, at the walsender's cost.
+func (r *replication) moderate(backlog bool) {
+	if r.reader.backlog == backlog {
+		return
+	}
+	r.reader.backlog = backlog
+	bytes := 1
+	if backlog {
+		bytes = pauseAim
+	}
+	conn := r.conn
+	if inner, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+		conn = inner.NetConn()
+	}
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, bytes) // without it reading is slower, no more
+	})
+}
+
 // fill waits for bytes until deadline. It returns false without an error when none came.
 func (r *replication) fill(deadline time.Time) (bool, error) {
+	if r.reader.backlog {
+		// Less than a large read may be all that there is: look again soon.
+		deadline = time.Now().Add(r.reader.pause + 2*pauseMost)
+	}
 	if err := r.conn.SetReadDeadline(deadline); err != nil {
 		return false, fmt.Errorf("read from walsender: %w", err)
 	}

@@ -196,7 +196,7 @@ func (s *session) settle(ctx context.Context) error {
 	if err := s.ask(); err != nil {
 		return err
 	}
-	s.repl.reader.backlog = s.clock.behind(s.progress.last, time.Now()) > backlogAge
+	s.repl.moderate(s.clock.behind(s.progress.last, time.Now()) > backlogAge)
 	return s.holdBack(ctx)
 }
 
