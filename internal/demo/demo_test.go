@@ -18,7 +18,7 @@ func run(t *testing.T, o Options) (Summary, string, error) {
 	t.Helper()
 	folder := t.TempDir()
 	// Postgres runs as another user when we are root, and must get in.
-	if err := errors.Join(os.Chmod(filepath.Dir(folder), 0o755), os.Chmod(folder, 0o755)); err != nil { //nolint:gosec // meant
+	if err := errors.Join(os.Chmod(filepath.Dir(folder), 0o755), os.Chmod(folder, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
