@@ -20,8 +20,9 @@ import (
 )
 
 type drainOptions struct {
-	rows   int
-	rounds int
+	rows     int
+	rounds   int
+	identity string
 }
 
 // way is one way to drain the backlog.
@@ -31,7 +32,7 @@ type way struct {
 }
 
 func (o *drainOptions) run(ctx context.Context, out io.Writer, results string) (err error) {
-	r, err := newRig(ctx, o.rows)
+	r, err := newRig(ctx, o.rows, o.identity)
 	if err != nil {
 		return err
 	}
@@ -49,8 +50,8 @@ func (o *drainOptions) run(ctx context.Context, out io.Writer, results string) (
 	}
 
 	var report strings.Builder
-	fmt.Fprintf(&report, "backlog of %d updates (%d transactions of one row, three large ones), median of %d rounds\n%s\n\n",
-		o.rows, o.rows*2/5, o.rounds, r.environment(ctx))
+	fmt.Fprintf(&report, "backlog of %d updates (%d transactions of one row, three large ones) under replica identity %s, median of %d rounds\n%s\n\n",
+		o.rows, o.rows*2/5, o.identity, o.rounds, r.environment(ctx))
 	table := tabwriter.NewWriter(&report, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\trows/s\tagainst the loop\t")
 	base := o.rowsPerSecond(baseline)
@@ -61,7 +62,7 @@ func (o *drainOptions) run(ctx context.Context, out io.Writer, results string) (
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	return publish(out, results, "drain", report.String())
+	return publish(out, results, "drain-"+o.identity, report.String())
 }
 
 func (o *drainOptions) rowsPerSecond(w *way) float64 {

@@ -51,7 +51,7 @@ func (s *sample) take() []time.Duration {
 
 func (o *latencyOptions) run(ctx context.Context, out io.Writer, results string) (err error) {
 	const rows = 10_000
-	r, err := newRig(ctx, rows)
+	r, err := newRig(ctx, rows, "full")
 	if err != nil {
 		return err
 	}

@@ -66,6 +66,7 @@ both at once.`,
 		},
 	}
 	drainCommand.Flags().IntVar(&drain.rows, "rows", 500_000, "rows in the backlog")
+	drainCommand.Flags().StringVar(&drain.identity, "identity", "full", "replica `IDENTITY` of the table: full or default")
 	drainCommand.Flags().IntVar(&drain.rounds, "rounds", 3, "rounds; the median is reported")
 
 	latency := latencyOptions{}
