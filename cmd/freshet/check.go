@@ -94,15 +94,12 @@ func printStatements(out, errOut io.Writer, report *check.Report) error {
 }
 
 func checkConfig(path string) (check.Config, error) {
-	file, err := config.Load(path, os.LookupEnv)
+	file, err := loadFile(path)
 	if err != nil {
 		return check.Config{}, err
 	}
 	if file.Postgres.URL == "" {
 		return check.Config{}, usageErrorf("%s: postgres.url is empty: there is no database to check", path)
-	}
-	if file.Cache.URL == "" {
-		return check.Config{}, usageErrorf("%s: cache.url is empty: a service needs a Redis to keep fresh; set it to a redis:// URL", path)
 	}
 	return check.Config{
 		Name: file.Name, PostgresURL: file.Postgres.URL,

@@ -11,12 +11,9 @@ import (
 // loadService reads the configuration file and turns it into what the service
 // takes.
 func loadService(path string, logger *slog.Logger) (service.Config, error) {
-	file, err := config.Load(path, os.LookupEnv)
+	file, err := loadFile(path)
 	if err != nil {
 		return service.Config{}, err
-	}
-	if file.Cache.URL == "" {
-		return service.Config{}, usageErrorf("%s: cache.url is empty: a service needs a Redis to keep fresh; set it to a redis:// URL", path)
 	}
 	cfg := service.Config{
 		PostgresURL: file.Postgres.URL,
@@ -33,4 +30,16 @@ func loadService(path string, logger *slog.Logger) (service.Config, error) {
 	cfg.Stream.Logger, cfg.Consumer.Logger, cfg.Invalidator.Logger = logger, logger, logger
 	cfg.Applier.Logger, cfg.HTTP.Logger = logger, logger
 	return cfg, nil
+}
+
+// loadFile reads the configuration file and refuses one that names no Redis.
+func loadFile(path string) (*config.File, error) {
+	file, err := config.Load(path, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	if file.Cache.URL == "" {
+		return nil, usageErrorf("%s: cache.url is empty: a service needs a Redis to keep fresh; set it to a redis:// URL", path)
+	}
+	return file, nil
 }

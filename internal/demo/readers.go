@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/freshet-dev/freshet/cache"
 )
@@ -24,26 +23,10 @@ type readers struct {
 }
 
 func (r *readers) run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for range r.count {
-		group.Go(func() error {
-			timer := time.NewTimer(0)
-			defer timer.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-timer.C:
-				}
-				v := views[rand.IntN(len(views))]
-				if err := r.read(ctx, v, v.pick()); err != nil && ctx.Err() == nil {
-					return err
-				}
-				timer.Reset(r.pause)
-			}
-		})
-	}
-	return group.Wait()
+	return keepDoing(ctx, r.count, r.pause, func(ctx context.Context) error {
+		v := views[rand.IntN(len(views))]
+		return r.read(ctx, v, v.pick())
+	})
 }
 
 func (r *readers) read(ctx context.Context, v view, id string) error {

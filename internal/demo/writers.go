@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"golang.org/x/sync/errgroup"
 )
 
 const deadlockDetected = "40P01"
@@ -34,25 +33,7 @@ type statement struct {
 }
 
 func (w *writers) run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for range w.count {
-		group.Go(func() error {
-			timer := time.NewTimer(0)
-			defer timer.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-timer.C:
-				}
-				if err := w.one(ctx); err != nil && ctx.Err() == nil {
-					return err
-				}
-				timer.Reset(w.pause)
-			}
-		})
-	}
-	return group.Wait()
+	return keepDoing(ctx, w.count, w.pause, w.one)
 }
 
 // one runs one transaction. A context that ends in the middle rolls it back.
