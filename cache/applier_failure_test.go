@@ -37,18 +37,20 @@ func mustMove(t *testing.T, a *cache.Applier, p cache.Position) {
 // recovers goes on after ErrRolledBack and returns where.
 func recovers(t *testing.T, a *cache.Applier, owner string) cache.Loaded {
 	t.Helper()
-	loaded, err := a.Load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := loaded.Position
-	p.Owner = owner
-	if err := a.TakeOver(t.Context(), p); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.Apply(t.Context(), cache.Batch{Keys: []string{"k"}}); err != nil {
-		t.Fatal(err)
-	}
+	var loaded cache.Loaded
+	// During a failover some nodes answer for a while as if there were none.
+	servertest.Eventually(t, 30*time.Second, func() (bool, string) {
+		var err error
+		if loaded, err = a.Load(t.Context()); err != nil {
+			return false, errorText(err)
+		}
+		p := loaded.Position
+		p.Owner = owner
+		if err = a.TakeOver(t.Context(), p); err == nil {
+			_, err = a.Apply(t.Context(), cache.Batch{Keys: []string{"k"}})
+		}
+		return err == nil, errorText(err)
+	})
 	return loaded
 }
 
