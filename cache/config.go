@@ -37,6 +37,9 @@ type Config struct {
 	// MemoryEntries is how many entries a store in memory holds at most.
 	// Defaults to 100000.
 	MemoryEntries int
+	// Near keeps entries in this process, in front of the store: see package
+	// near. Defaults to nil: every read asks the store.
+	Near Near
 	// Logger receives what is unusual. Defaults to slog.Default().
 	Logger *slog.Logger
 }
