@@ -1,9 +1,6 @@
 package cache
 
-import (
-	"context"
-	"sync"
-)
+import "sync"
 
 // boundedFlights are the loads of reads with a bound. Whoever asks with a bound
 // may share only a load that begins after the call: not the one under way, but
@@ -61,21 +58,4 @@ func (f *boundedFlights) run(all *flights, key string, fl *boundedFlight) {
 		}
 	}()
 	fl.value, fl.err = fl.fly()
-}
-
-// leadBounded loads for reads with a bound: always from the database, and it
-// stores what it loaded only if it is granted the lease at once.
-func (l *leader) leadBounded(ctx context.Context, load loadFunc) ([]byte, error) {
-	if l.storeDown {
-		return l.load(ctx, load)
-	}
-	token := newToken()
-	m, err := l.c.store.miss(ctx, l.key, token, l.c.cfg.LeaseTTL)
-	if err != nil {
-		l.c.counters.errors.Add(1)
-	}
-	if err != nil || m.outcome != outcomeLoad {
-		return l.load(ctx, load)
-	}
-	return l.loadLeased(ctx, token, load)
 }

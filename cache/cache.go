@@ -19,7 +19,9 @@ type Cache struct {
 	cfg      Config
 	store    store
 	loads    chan struct{} // one slot for every loader that runs
-	counters counters
+	counters prefixCounters
+	packer   compressor
+	deaf     func() // ends what the near layer tells
 
 	base    context.Context //nolint:containedctx // the cache's own: it ends when the cache is closed
 	stop    context.CancelCauseFunc
@@ -60,6 +62,9 @@ func newCache(s store, cfg Config) *Cache {
 	c := &Cache{cfg: cfg, store: s, loads: make(chan struct{}, cfg.MaxLoads)}
 	c.base, c.stop = context.WithCancelCause(context.Background())
 	c.flights.init()
+	if cfg.Near != nil {
+		c.deaf = cfg.Near.Listen(func(i Invalidation) { c.flights.forget(&i) })
+	}
 	return c
 }
 
@@ -67,6 +72,9 @@ func newCache(s store, cfg Config) *Cache {
 func (c *Cache) Close() error {
 	c.once.Do(func() {
 		c.closed.Store(true)
+		if c.deaf != nil {
+			c.deaf()
+		}
 		c.stop(ErrClosed)
 		c.flights.wait()
 		c.done = c.store.close()
@@ -112,7 +120,7 @@ func (c *Cache) failed(op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	c.counters.errors.Add(1)
+	c.counters.of(key).errors.Add(1)
 	if c.closed.Load() {
 		return ErrClosed
 	}
@@ -147,10 +155,13 @@ func (c *Cache) Delete(ctx context.Context, keys ...string) error {
 	if err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
+	names := strings.Join(keys, ", ")
+	ctx, end := c.observe(ctx, OpDelete, names)
 	_, err = c.store.remove(ctx, full)
-	// A caller that comes after this must not join a load that began before.
-	c.flights.forget(full...)
-	return c.failed("delete", strings.Join(keys, ", "), err)
+	c.changed(Invalidation{Keys: full})
+	err = c.failed("delete", names, err)
+	end("", err)
+	return err
 }
 
 // InvalidatePattern invalidates every key that matches a Redis glob. It reads
@@ -161,16 +172,25 @@ func (c *Cache) InvalidatePattern(ctx context.Context, pattern string) (Swept, e
 		return Swept{}, ErrClosed
 	}
 	full := EscapePattern(c.cfg.Prefix) + pattern
+	ctx, end := c.observe(ctx, OpInvalidatePattern, pattern)
 	swept, err := c.store.sweep(ctx, []string{full})
-	c.flights.forgetMatching(newGlob(full))
-	return swept, c.failed("invalidate pattern", pattern, err)
+	c.changed(Invalidation{Patterns: []string{full}})
+	err = c.failed("invalidate pattern", pattern, err)
+	end("", err)
+	return swept, err
 }
 
-// Clear invalidates every key of this cache. It needs a prefix, and removes
-// nothing that does not begin with it.
+// Clear invalidates every key and every tag of this cache. It needs a prefix, and
+// removes nothing that does not begin with it.
 func (c *Cache) Clear(ctx context.Context) (Swept, error) {
 	if c.cfg.Prefix == "" {
 		return Swept{}, fmt.Errorf("clear: %w", ErrNoPrefix)
+	}
+	if c.closed.Load() {
+		return Swept{}, ErrClosed
+	}
+	if err := c.invalidateAllTags(ctx); err != nil {
+		return Swept{}, c.failed("clear", "*", err)
 	}
 	return c.InvalidatePattern(ctx, "*")
 }

@@ -40,6 +40,12 @@ type Config struct {
 	// Near keeps entries in this process, in front of the store: see package
 	// near. Defaults to nil: every read asks the store.
 	Near Near
+	// CompressAbove is the size in bytes above which values are compressed with
+	// zstd, where that makes them shorter. Only this library reads those. Defaults
+	// to 0: nothing is compressed.
+	CompressAbove int
+	// Observer is told of every call, for traces and histograms. Defaults to nil.
+	Observer Observer
 	// Logger receives what is unusual. Defaults to slog.Default().
 	Logger *slog.Logger
 }

@@ -14,8 +14,10 @@ import (
 type flight struct {
 	done chan struct{} // closed when the fields below are set
 
-	value []byte // as stored
+	value []byte // the payload
 	err   error
+
+	load *loading // what its loader captures
 }
 
 // flights are the loads under way.
@@ -50,8 +52,8 @@ func (f *flights) init() {
 }
 
 // join returns the flight of a key, and starts one with fly where there is
-// none. mine reports whether it was started here.
-func (f *flights) join(key string, fly func() ([]byte, error)) (fl *flight, mine bool, err error) {
+// none, for the load. mine reports whether it was started here.
+func (f *flights) join(key string, load *loading, fly func() ([]byte, error)) (fl *flight, mine bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -61,7 +63,7 @@ func (f *flights) join(key string, fly func() ([]byte, error)) (fl *flight, mine
 		return fl, false, nil
 	}
 	// The error stands if the loader ends its goroutine.
-	fl = &flight{done: make(chan struct{}), err: errGoexit}
+	fl = &flight{done: make(chan struct{}), err: errGoexit, load: load}
 	f.byKey[key] = fl
 	f.wg.Go(func() {
 		defer close(fl.done)
@@ -91,20 +93,23 @@ func (f *flights) leave(key string, fl *flight) {
 	}
 }
 
-// forget makes callers that come from now on start flights of their own.
-func (f *flights) forget(keys ...string) {
+// forget makes callers that come from now on start flights of their own, for
+// what was invalidated.
+func (f *flights) forget(i *Invalidation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, key := range keys {
+	if len(f.byKey) == 0 {
+		return
+	}
+	for _, key := range i.Keys {
 		delete(f.byKey, key)
 	}
-}
-
-func (f *flights) forgetMatching(g glob) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for key := range f.byKey {
-		if g.match(key) {
+	if len(i.Patterns) == 0 && len(i.Tags) == 0 && !i.AllTags {
+		return
+	}
+	globs := newGlobs(i.Patterns)
+	for key, fl := range f.byKey {
+		if matchesAny(globs, key) || fl.load.touches(i) {
 			delete(f.byKey, key)
 		}
 	}

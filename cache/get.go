@@ -2,79 +2,121 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 )
 
 // Get returns the value of a key, or ErrMiss. With AtLeast or Within a value that
 // is not proven to be fresh enough counts as missing.
 func Get[T any](ctx context.Context, c *Cache, key string, opts ...ReadOption) (T, error) {
-	var value T
-	s := settingsOf(opts)
 	full, err := c.key(key)
 	if err != nil {
-		return value, err
+		var zero T
+		return zero, err
 	}
-	raw, ok, err := c.read(ctx, key, full, &s)
+	var s settings
+	if len(opts) > 0 {
+		s = settingsOf(opts)
+	}
+	ctx, end := c.observe(ctx, OpGet, key)
+	value, outcome, err := get[T](ctx, c, key, full, &s)
+	if errors.Is(err, ErrMiss) {
+		end(outcome, nil)
+	} else {
+		end(outcome, err)
+	}
+	return value, err
+}
+
+func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T, Outcome, error) {
+	n := c.counters.of(key)
+	var value T
+	if !s.bounded && c.cfg.Near != nil {
+		if value, ok := nearGet[T](c, full); ok {
+			n.near.Add(1)
+			return value, OutcomeNear, nil
+		}
+	}
+	l := c.lookup(ctx, full, s)
+	if l.stale {
+		n.stale.Add(1)
+	}
 	switch {
-	case err != nil:
-		return value, err
-	case !ok:
-		c.counters.misses.Add(1)
-		return value, ErrMiss
+	case l.err != nil:
+		return value, "", c.failed("get", key, l.err)
+	case l.stale && s.staleError:
+		return value, OutcomeStale, fmt.Errorf("get %q: %w", key, ErrStale)
+	case !l.ok:
+		n.misses.Add(1)
+		return value, OutcomeMiss, ErrMiss
 	}
-	c.counters.hits.Add(1)
-	if err := c.cfg.Codec.Unmarshal(raw, &value); err != nil {
-		return value, fmt.Errorf("decode %q: %w", key, err)
+	n.hits.Add(1)
+	if err := c.cfg.Codec.Unmarshal(l.payload, &value); err != nil {
+		return *new(T), OutcomeHit, fmt.Errorf("decode %q: %w", key, err)
 	}
-	return value, nil
+	nearPut(c, full, value, &l)
+	return value, OutcomeHit, nil
 }
 
 // GetMany returns the values of keys; those that are not in the cache are not
 // in the result. With AtLeast or Within, each key costs a round trip.
 func GetMany[T any](ctx context.Context, c *Cache, keys []string, opts ...ReadOption) (map[string]T, error) {
-	s := settingsOf(opts)
 	values := make(map[string]T, len(keys))
 	if len(keys) == 0 {
 		return values, nil
 	}
+	s := settingsOf(opts)
 	full, err := c.keys(keys)
 	if err != nil {
 		return nil, err
 	}
-	all, err := c.readMany(ctx, keys, full, &s)
+	ctx, end := c.observe(ctx, OpGetMany, strings.Join(keys, ", "))
+	err = getMany(ctx, c, keys, full, &s, values)
+	end("", err)
 	if err != nil {
 		return nil, err
 	}
-	for i, raw := range all {
-		if raw == nil {
-			continue
-		}
-		var value T
-		if err := c.cfg.Codec.Unmarshal(raw, &value); err != nil {
-			return nil, fmt.Errorf("decode %q: %w", keys[i], err)
-		}
-		values[keys[i]] = value
-	}
-	c.counters.hits.Add(int64(len(values)))
-	c.counters.misses.Add(int64(len(keys) - len(values)))
 	return values, nil
 }
 
-// readMany reads values with or without a bound; nil stands for none.
-func (c *Cache) readMany(ctx context.Context, keys, full []string, s *settings) ([][]byte, error) {
-	if !s.bounded {
-		all, err := c.store.getMany(ctx, full)
-		return all, c.failed("get", keys[0], err)
-	}
-	all := make([][]byte, len(keys))
-	for i := range keys {
-		raw, ok, err := c.read(ctx, keys[i], full[i], s)
-		if err != nil {
-			return nil, err
+func getMany[T any](ctx context.Context, c *Cache, keys, full []string, s *settings, values map[string]T) error {
+	if !s.bounded && c.cfg.Near != nil {
+		var restKeys, restFull []string
+		for i, key := range keys {
+			if value, ok := nearGet[T](c, full[i]); ok {
+				c.counters.of(key).near.Add(1)
+				values[key] = value
+				continue
+			}
+			restKeys, restFull = append(restKeys, key), append(restFull, full[i])
 		}
-		if ok {
-			all[i] = raw
+		if keys, full = restKeys, restFull; len(keys) == 0 {
+			return nil
 		}
 	}
-	return all, nil
+	all, err := c.lookupMany(ctx, full, s)
+	if err != nil {
+		return c.failed("get", keys[0], err)
+	}
+	for i, l := range all {
+		n := c.counters.of(keys[i])
+		if l.stale {
+			n.stale.Add(1)
+			if s.staleError {
+				return fmt.Errorf("get %q: %w", keys[i], ErrStale)
+			}
+		}
+		if !l.ok {
+			n.misses.Add(1)
+			continue
+		}
+		var value T
+		if err := c.cfg.Codec.Unmarshal(l.payload, &value); err != nil {
+			return fmt.Errorf("decode %q: %w", keys[i], err)
+		}
+		n.hits.Add(1)
+		values[keys[i]] = value
+	}
+	return nil
 }

@@ -2,10 +2,8 @@ package cache
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"time"
 )
 
@@ -43,35 +41,74 @@ func GetOrSet[T any](
 	if err != nil {
 		return value, err
 	}
+	var s settings
 	if len(opts) > 0 {
-		if s := settingsOf(opts); s.bounded {
-			return getOrSetBounded(ctx, c, key, full, ttl, load, &s)
+		s = settingsOf(opts)
+		if err := checkTags(s.tags); err != nil {
+			return value, fmt.Errorf("get or set %q: %w", key, err)
 		}
 	}
-	raw, ok, readErr := c.store.get(ctx, full)
-	replace := false
+	ctx, end := c.observe(ctx, OpGetOrSet, key)
+	value, outcome, err := getOrSet(ctx, c, key, full, ttl, load, &s)
+	end(outcome, err)
+	return value, err
+}
+
+func getOrSet[T any](
+	ctx context.Context, c *Cache, key, full string, ttl time.Duration, load func(context.Context) (T, error), s *settings,
+) (T, Outcome, error) {
+	n := c.counters.of(key)
+	if !s.bounded && c.cfg.Near != nil {
+		if value, ok := nearGet[T](c, full); ok {
+			n.near.Add(1)
+			return value, OutcomeNear, nil
+		}
+	}
+	l := c.lookup(ctx, full, s)
+	var value T
 	switch {
-	case readErr != nil && ctx.Err() != nil:
-		return value, fmt.Errorf("get or set %q: %w", key, context.Cause(ctx))
-	case readErr != nil:
-		c.counters.errors.Add(1)
-	case ok:
-		if err := c.cfg.Codec.Unmarshal(raw, &value); err == nil {
-			c.counters.hits.Add(1)
-			return value, nil
+	case l.err != nil && ctx.Err() != nil:
+		return value, "", fmt.Errorf("get or set %q: %w", key, context.Cause(ctx))
+	case l.err != nil:
+		n.errors.Add(1)
+	case l.ok:
+		if err := c.cfg.Codec.Unmarshal(l.payload, &value); err == nil {
+			n.hits.Add(1)
+			nearPut(c, full, value, &l)
+			if s.refreshAhead > 0 && l.left > 0 && l.left < s.refreshAhead && !s.noFill {
+				refresh(ctx, c, key, full, ttl, load, s)
+			}
+			return value, OutcomeHit, nil
 		}
 		// Stored by another version of the program.
-		replace = true
+		l.useless, value = l.payload, *new(T)
 	}
-	c.counters.misses.Add(1)
-	if settingsOf(opts).noFill {
-		return loadOnly(ctx, c, load)
+	if l.stale {
+		n.stale.Add(1)
+		if s.staleError {
+			return value, OutcomeStale, errors.Join(fmt.Errorf("get or set %q: %w", key, ErrStale), l.err)
+		}
 	}
-	return fly(ctx, &leader{c: c, key: full, ttl: ttl, storeDown: readErr != nil, replace: replace}, load)
+	n.misses.Add(1)
+	if s.noFill {
+		value, err := loadOnly(ctx, c, n, load)
+		return value, OutcomeMiss, err
+	}
+	ld := &leader{
+		c: c, n: n, key: full, ttl: ttl, s: s, storeDown: l.err != nil,
+		useless: l.useless, keep: l.keep, expired: l.expired,
+		loading: &loading{c: c, keys: []string{full}, ttl: ttl},
+	}
+	if s.bounded {
+		value, err := flyBounded(ctx, ld, load)
+		return value, OutcomeMiss, err
+	}
+	value, err := fly(ctx, ld, load)
+	return value, OutcomeMiss, err
 }
 
 // loadOnly calls a loader for one caller alone.
-func loadOnly[T any](ctx context.Context, c *Cache, load func(context.Context) (T, error)) (T, error) {
+func loadOnly[T any](ctx context.Context, c *Cache, n *counters, load func(context.Context) (T, error)) (T, error) {
 	select {
 	case c.loads <- struct{}{}:
 	case <-ctx.Done():
@@ -79,44 +116,14 @@ func loadOnly[T any](ctx context.Context, c *Cache, load func(context.Context) (
 		return zero, context.Cause(ctx)
 	}
 	defer func() { <-c.loads }()
-	c.counters.loads.Add(1)
+	n.loads.Add(1)
 	return load(ctx)
-}
-
-// getOrSetBounded is GetOrSet with a bound.
-func getOrSetBounded[T any](
-	ctx context.Context, c *Cache, key, full string, ttl time.Duration,
-	load func(context.Context) (T, error), s *settings,
-) (T, error) {
-	var value T
-	raw, ok, stale, err := c.fresh(ctx, full, s)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return value, fmt.Errorf("get or set %q: %w", key, context.Cause(ctx))
-	case err != nil:
-		c.counters.errors.Add(1)
-	case ok:
-		if err := c.cfg.Codec.Unmarshal(raw, &value); err == nil {
-			c.counters.hits.Add(1)
-			return value, nil
-		}
-	case stale:
-		c.counters.stale.Add(1)
-	}
-	if stale && s.staleError {
-		return value, errors.Join(fmt.Errorf("get or set %q: %w", key, ErrStale), err)
-	}
-	c.counters.misses.Add(1)
-	if s.noFill {
-		return loadOnly(ctx, c, load)
-	}
-	return flyBounded(ctx, &leader{c: c, key: full, ttl: ttl, storeDown: err != nil}, load)
 }
 
 // fly joins the flight of a key, or starts it, and waits for the outcome.
 func fly[T any](ctx context.Context, l *leader, load func(context.Context) (T, error)) (T, error) {
 	p := passenger[T]{ctx: ctx, l: l}
-	fl, mine, err := l.c.flights.join(l.key, func() ([]byte, error) { return p.fly(l.lead, load) })
+	fl, mine, err := l.c.flights.join(l.key, l.loading, func() ([]byte, error) { return p.fly(l.lead, load) })
 	if err != nil {
 		return p.loaded, err
 	}
@@ -131,6 +138,22 @@ func flyBounded[T any](ctx context.Context, l *leader, load func(context.Context
 		return p.loaded, err
 	}
 	return p.wait(&fl.flight, mine)
+}
+
+// refresh loads a new value in the background while the old one is served.
+func refresh[T any](
+	ctx context.Context, c *Cache, key, full string, ttl time.Duration, load func(context.Context) (T, error), s *settings,
+) {
+	l := &leader{c: c, n: c.counters.of(key), key: full, ttl: ttl, s: s, loading: &loading{c: c, keys: []string{full}, ttl: ttl}}
+	p := &passenger[T]{ctx: ctx, l: l}
+	// No key begins so: nobody waits for this flight, and each key has one.
+	_, _, _ = c.flights.join("\x00"+full, l.loading, func() ([]byte, error) { //nolint:errcheck // closed: nothing to refresh
+		value, err := p.fly(l.leadRefresh, load)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			c.cfg.Logger.Debug("a value was not refreshed", "key", full, "error", err)
+		}
+		return value, err
+	})
 }
 
 // passenger is a caller that waits for a flight.
@@ -166,7 +189,7 @@ func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
 	c := p.l.c
 	var value T
 	if !mine {
-		c.counters.shared.Add(1)
+		p.l.n.shared.Add(1)
 	}
 	select {
 	case <-fl.done:
@@ -188,137 +211,3 @@ func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
 	}
 	return value, nil
 }
-
-// leader loads one key for all callers in this process.
-type leader struct {
-	c         *Cache
-	key       string
-	ttl       time.Duration
-	storeDown bool // the read before has failed: do not try the lease
-	replace   bool // there is a value, of no use
-}
-
-type loadFunc func(context.Context) ([]byte, error)
-
-// lead returns a value for the key: another process', or what load returns.
-func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
-	if l.storeDown {
-		return l.load(ctx, load)
-	}
-	token := newToken()
-	if l.replace {
-		if err := l.c.store.refresh(ctx, l.key, token, l.c.cfg.LeaseTTL); err != nil {
-			l.c.counters.errors.Add(1)
-			return l.load(ctx, load)
-		}
-		return l.loadLeased(ctx, token, load)
-	}
-	deadline := time.Now().Add(l.c.cfg.WaitLimit)
-	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
-		m, err := l.c.store.miss(ctx, l.key, token, l.c.cfg.LeaseTTL)
-		if err != nil {
-			l.c.counters.errors.Add(1)
-			return l.load(ctx, load)
-		}
-		switch m.outcome {
-		case outcomePresent:
-			return m.value, nil
-		case outcomeAbsent:
-			l.c.counters.absent.Add(1)
-			return nil, ErrNotFound
-		case outcomeLoad:
-			return l.loadLeased(ctx, token, load)
-		case outcomeWait:
-		}
-		if pause == time.Millisecond {
-			l.c.counters.waits.Add(1)
-		}
-		if time.Now().After(deadline) || l.c.flights.impatient(l.key) {
-			return l.load(ctx, load)
-		}
-		jitter := time.Duration(mathrand.Int64N(int64(pause)))
-		if err := sleep(ctx, pause/2+jitter); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// maxPause is how long a waiting caller pauses at most between two looks.
-const maxPause = 25 * time.Millisecond
-
-// load calls the loader within the limits on loaders and stores nothing.
-func (l *leader) load(ctx context.Context, load loadFunc) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.c.cfg.LoadTimeout)
-	defer cancel()
-	select {
-	case l.c.loads <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("load %q: wait for other loaders: %w", l.key, context.Cause(ctx))
-	}
-	defer func() { <-l.c.loads }()
-	l.c.counters.loads.Add(1)
-	return call(ctx, load)
-}
-
-// loadLeased calls the loader while it holds the lease, and stores the outcome
-// if it still does afterwards.
-func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([]byte, error) {
-	extended := l.keepLease(ctx, token)
-	value, err := l.load(ctx, load)
-	extended()
-	// The outcome is stored also when the load took all the time there was.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	c := l.c
-	switch {
-	case err == nil:
-		stored, fillErr := c.store.fill(ctx, l.key, token, value, l.ttl)
-		l.noteFill(stored, fillErr)
-	case errors.Is(err, ErrNotFound) && c.cfg.NegativeTTL > 0:
-		stored, fillErr := c.store.absent(ctx, l.key, token, c.cfg.NegativeTTL)
-		l.noteFill(stored, fillErr)
-	default:
-		if releaseErr := c.store.release(ctx, l.key, token); releaseErr != nil {
-			c.counters.errors.Add(1) // it expires
-		}
-	}
-	return value, err
-}
-
-// storeTimeout is how long the outcome of a load may take to be stored.
-const storeTimeout = 5 * time.Second
-
-func (l *leader) noteFill(stored bool, err error) {
-	if err != nil {
-		l.c.counters.errors.Add(1)
-		l.c.cfg.Logger.Debug("a loaded value was not stored", "key", l.key, "error", err)
-		return
-	}
-	if !stored {
-		l.c.counters.refused.Add(1)
-	}
-	l.c.flights.filled(l.key, stored)
-}
-
-// keepLease prolongs the lease until the function it returns is called. It stops
-// by itself once the lease is lost.
-func (l *leader) keepLease(ctx context.Context, token string) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for sleep(ctx, l.c.cfg.LeaseTTL/3) == nil {
-			mine, err := l.c.store.extend(ctx, l.key, token, l.c.cfg.LeaseTTL)
-			if err == nil && !mine {
-				return
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
-
-// newToken returns a token that no other fill has.
-func newToken() string { return rand.Text() }

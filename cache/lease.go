@@ -12,6 +12,7 @@ type Lease struct {
 	c     *Cache
 	key   string
 	token string
+	load  *loading
 }
 
 // Lease takes the lease of a key that is not in the cache. Take it before the
@@ -24,15 +25,26 @@ func (c *Cache) Lease(ctx context.Context, key string) (Lease, error) {
 		return Lease{}, err
 	}
 	token := newToken()
-	m, err := c.store.miss(ctx, full, token, c.cfg.LoadTimeout)
+	all, err := c.store.miss(ctx, []missQuery{{key: full, token: token, lease: c.cfg.LoadTimeout}})
 	if err != nil {
 		return Lease{}, c.failed("lease", key, err)
 	}
-	l := Lease{c: c, key: full}
-	if m.outcome == outcomeLoad {
+	l := Lease{c: c, key: full, load: &loading{c: c, keys: []string{full}}}
+	if all[0].outcome == outcomeLoad {
 		l.token = token
 	}
 	return l, nil
+}
+
+// Tag adds tags to the entry that Fill will store, and captures them: call it
+// before the database is asked for what the tags stand for. ttl is that of Fill.
+// An error means that Fill will store nothing.
+func (l Lease) Tag(ctx context.Context, ttl time.Duration, tags ...string) error {
+	if !l.Held() || len(tags) == 0 {
+		return nil
+	}
+	l.load.ttl = ttl
+	return l.load.tag(ctx, tags)
 }
 
 // Held reports whether the lease was granted. It may have been voided since.
@@ -51,11 +63,15 @@ func (l Lease) Fill(ctx context.Context, value any, ttl time.Duration) (stored b
 	if err != nil {
 		return false, fmt.Errorf("encode %q: %w", l.key, err)
 	}
-	stored, err = l.c.store.fill(ctx, l.key, l.token, raw, ttl)
-	if err == nil && !stored {
-		l.c.counters.refused.Add(1)
+	meta, storable := l.load.meta(0)
+	if !storable {
+		return false, l.Release(ctx)
 	}
-	return stored, l.c.failed("fill", l.key, err)
+	f := l.c.store.fill(ctx, l.token, []entry{{key: l.key, value: l.c.encode(raw, meta), ttl: ttl}})[0]
+	if f.err == nil && !f.stored {
+		l.c.counters.of(l.key[len(l.c.cfg.Prefix):]).refused.Add(1)
+	}
+	return f.stored, l.c.failed("fill", l.key, f.err)
 }
 
 // Release gives the lease back without a value.
@@ -63,5 +79,5 @@ func (l Lease) Release(ctx context.Context) error {
 	if !l.Held() {
 		return nil
 	}
-	return l.c.failed("release", l.key, l.c.store.release(ctx, l.key, l.token))
+	return l.c.failed("release", l.key, l.c.store.release(ctx, []string{l.key}, l.token))
 }

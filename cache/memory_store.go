@@ -2,8 +2,10 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,17 +22,12 @@ type memoryStore struct {
 	mu     sync.Mutex
 	values map[string]memoryEntry // guarded by mu
 	leases map[string]memoryLease // guarded by mu
-	tags   map[string]string      // generations; guarded by mu
+	tags   map[string]memoryLease // generations; guarded by mu
 	books  map[string]*memoryBook // of appliers, by name; guarded by mu
 }
 
 type memoryEntry struct {
 	value   []byte
-	expires time.Time
-}
-
-type memoryLease struct {
-	token   string
 	expires time.Time
 }
 
@@ -40,9 +37,45 @@ func newMemoryStore(limit int) *memoryStore {
 	return &memoryStore{
 		limit:  or(limit, defaultMemoryEntries),
 		values: map[string]memoryEntry{}, leases: map[string]memoryLease{},
-		tags: map[string]string{}, books: map[string]*memoryBook{},
+		tags: map[string]memoryLease{}, books: map[string]*memoryBook{},
 	}
 }
+
+func (s *memoryStore) dropTags(_ context.Context, names []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.tags, name)
+	}
+	return nil
+}
+
+func (s *memoryStore) increment(_ context.Context, key string, delta int64, ttl time.Duration) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.leases, key)
+	e, ok := s.value(key)
+	if !ok {
+		s.put(key, strconv.AppendInt(nil, delta, 10), ttl)
+		return delta, nil
+	}
+	n, err := strconv.ParseInt(string(e.value), 10, 64)
+	if err != nil {
+		return 0, errNoInteger
+	}
+	sum := n + delta
+	if (sum > n) != (delta > 0) && delta != 0 {
+		return 0, errOverflow
+	}
+	e.value = strconv.AppendInt(nil, sum, 10)
+	s.values[key] = e
+	return sum, nil
+}
+
+var (
+	errNoInteger = errors.New("value is not an integer or out of range")
+	errOverflow  = errors.New("increment or decrement would overflow")
+)
 
 // value returns an entry that has not expired. The store must be locked.
 func (s *memoryStore) value(key string) (memoryEntry, bool) {
@@ -52,16 +85,6 @@ func (s *memoryStore) value(key string) (memoryEntry, bool) {
 		return memoryEntry{}, false
 	}
 	return e, ok
-}
-
-// lease returns a lease that has not expired. The store must be locked.
-func (s *memoryStore) lease(key string) (string, bool) {
-	l, ok := s.leases[key]
-	if ok && !l.expires.After(time.Now()) {
-		delete(s.leases, key)
-		return "", false
-	}
-	return l.token, ok
 }
 
 // put stores a value, and makes room for it. The store must be locked.
@@ -75,21 +98,6 @@ func (s *memoryStore) put(key string, value []byte, ttl time.Duration) {
 		}
 	}
 	s.values[key] = memoryEntry{value: slices.Clone(value), expires: time.Now().Add(ttl)}
-}
-
-// hold stores a lease, and drops some that have expired. The store must be
-// locked.
-func (s *memoryStore) hold(key, token string, ttl time.Duration) {
-	now, looked := time.Now(), 0
-	for other, l := range s.leases {
-		if looked++; looked > 8 {
-			break
-		}
-		if !l.expires.After(now) {
-			delete(s.leases, other)
-		}
-	}
-	s.leases[key] = memoryLease{token: token, expires: now.Add(ttl)}
 }
 
 func (s *memoryStore) get(_ context.Context, key string) ([]byte, bool, error) {
@@ -111,80 +119,6 @@ func (s *memoryStore) getMany(_ context.Context, keys []string) ([][]byte, error
 	return values, nil
 }
 
-func (s *memoryStore) miss(_ context.Context, key, token string, ttl time.Duration) (missed, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.value(key); ok {
-		return missed{outcome: outcomePresent, value: e.value}, nil
-	}
-	held, ok := s.lease(key)
-	switch {
-	case !ok:
-		s.hold(key, token, ttl)
-		return missed{outcome: outcomeLoad}, nil
-	case held == token:
-		return missed{outcome: outcomeLoad}, nil
-	case held == absentMark:
-		return missed{outcome: outcomeAbsent}, nil
-	default:
-		return missed{outcome: outcomeWait}, nil
-	}
-}
-
-func (s *memoryStore) refresh(_ context.Context, key, token string, ttl time.Duration) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hold(key, token, ttl)
-	return nil
-}
-
-// mine reports whether the lease is token's. The store must be locked.
-func (s *memoryStore) mine(key, token string) bool {
-	held, ok := s.lease(key)
-	return ok && held == token
-}
-
-func (s *memoryStore) extend(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.mine(key, token) {
-		return false, nil
-	}
-	s.hold(key, token, ttl)
-	return true, nil
-}
-
-func (s *memoryStore) fill(_ context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.mine(key, token) {
-		return false, nil
-	}
-	delete(s.leases, key)
-	s.put(key, value, ttl)
-	return true, nil
-}
-
-func (s *memoryStore) absent(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.mine(key, token) {
-		return false, nil
-	}
-	delete(s.values, key)
-	s.hold(key, absentMark, ttl)
-	return true, nil
-}
-
-func (s *memoryStore) release(_ context.Context, key, token string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mine(key, token) {
-		delete(s.leases, key)
-	}
-	return nil
-}
-
 func (s *memoryStore) set(_ context.Context, entries []entry) []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,7 +126,7 @@ func (s *memoryStore) set(_ context.Context, entries []entry) []error {
 		delete(s.leases, e.key)
 		s.put(e.key, e.value, e.ttl)
 	}
-	return nil
+	return make([]error, len(entries))
 }
 
 func (s *memoryStore) remove(_ context.Context, keys []string) (int, error) {

@@ -1,14 +1,21 @@
--- What a reader does that found no value.
+-- What a reader does that found no value, or none of use.
 --
 -- KEYS[1]  the key
 -- KEYS[2]  its lease
 -- ARGV[1]  the reader's token
 -- ARGV[2]  how long a new lease lasts, in milliseconds
+-- ARGV[3]  what a value begins with that is of no use to the reader; may be empty
+-- ARGV[4]  1 if such a value stays where it is until there is another
 -- reply    {0, value} there is a value by now; {1} known not to exist;
 --          {2} the lease is the reader's; {3} it is somebody else's
 local value = redis.call('GET', KEYS[1])
 if value then
-  return {0, value}
+  if ARGV[3] == '' or string.sub(value, 1, #ARGV[3]) ~= ARGV[3] then
+    return {0, value}
+  end
+  if ARGV[4] ~= '1' then
+    redis.call('DEL', KEYS[1])
+  end
 end
 local lease = redis.call('GET', KEYS[2])
 if not lease then

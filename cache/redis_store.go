@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	_ "embed" // the scripts
 	"errors"
 	"fmt"
 	"iter"
@@ -14,40 +13,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-var (
-	//go:embed miss.lua
-	missSource string
-	//go:embed fill.lua
-	fillSource string
-	//go:embed absent.lua
-	absentSource string
-	//go:embed release.lua
-	releaseSource string
-	//go:embed set.lua
-	setSource string
-)
-
 // redisStore keeps entries in Redis.
 type redisStore struct {
-	rdb   redis.UniversalClient
-	nodes *nodes                   // nil for a client whose masters cannot be addressed
-	owned bool                     // close rdb too
-	topo  atomic.Pointer[topology] // for reads with a bound; nil: to be found
-
-	missScript, fillScript, absentScript, releaseScript, setScript *redis.Script
+	rdb     redis.UniversalClient
+	nodes   *nodes                   // nil for a client whose masters cannot be addressed
+	owned   bool                     // close rdb too
+	topo    atomic.Pointer[topology] // for reads with a bound; nil: to be found
+	scripts storeScripts
 }
 
 var _ store = (*redisStore)(nil)
 
 func newRedisStore(rdb redis.UniversalClient, owned bool) *redisStore {
-	s := &redisStore{
-		rdb: rdb, owned: owned,
-		missScript:    redis.NewScript(missSource),
-		fillScript:    redis.NewScript(fillSource),
-		absentScript:  redis.NewScript(absentSource),
-		releaseScript: redis.NewScript(releaseSource),
-		setScript:     redis.NewScript(setSource),
-	}
+	s := &redisStore{rdb: rdb, owned: owned, scripts: newStoreScripts()}
 	if n, err := newNodes(rdb); err == nil {
 		s.nodes = n
 	}
@@ -116,82 +94,6 @@ func (s *redisStore) getSome(ctx context.Context, keys []string, values [][]byte
 	return values, nil
 }
 
-func (s *redisStore) miss(ctx context.Context, key, token string, ttl time.Duration) (missed, error) {
-	reply, err := s.missScript.Run(ctx, s.rdb, []string{key, LeaseKey(key)}, token, ttl.Milliseconds()).Slice()
-	if err != nil {
-		return missed{}, err
-	}
-	code, _ := reply[0].(int64)
-	m := missed{outcome: outcome(code)}
-	if m.outcome == outcomePresent {
-		value, _ := reply[1].(string)
-		m.value = []byte(value)
-	}
-	return m, nil
-}
-
-func (s *redisStore) refresh(ctx context.Context, key, token string, ttl time.Duration) error {
-	return s.rdb.Set(ctx, LeaseKey(key), token, ttl).Err()
-}
-
-func (s *redisStore) extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	return s.releaseScript.Run(ctx, s.rdb, []string{LeaseKey(key)}, token, max(ttl.Milliseconds(), 1)).Bool()
-}
-
-func (s *redisStore) fill(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
-	return s.fillScript.Run(ctx, s.rdb, []string{key, LeaseKey(key)}, token, value, ttl.Milliseconds()).Bool()
-}
-
-func (s *redisStore) absent(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	return s.absentScript.Run(ctx, s.rdb, []string{key, LeaseKey(key)}, token, ttl.Milliseconds()).Bool()
-}
-
-func (s *redisStore) release(ctx context.Context, key, token string) error {
-	return s.releaseScript.Run(ctx, s.rdb, []string{LeaseKey(key)}, token, 0).Err()
-}
-
-func (s *redisStore) set(ctx context.Context, entries []entry) []error {
-	if len(entries) == 1 {
-		e := entries[0]
-		if err := s.setScript.Run(ctx, s.rdb, []string{e.key, LeaseKey(e.key)}, e.value, e.ttl.Milliseconds()).Err(); err != nil {
-			return []error{err}
-		}
-		return nil
-	}
-	errs := make([]error, 0, len(entries))
-	for part := range slices.Chunk(entries, batchSize) {
-		errs = append(errs, s.setSome(ctx, part)...)
-	}
-	return errs
-}
-
-func (s *redisStore) setSome(ctx context.Context, entries []entry) []error {
-	errs := make([]error, len(entries))
-	for range 2 {
-		pipe := s.rdb.Pipeline()
-		cmds := make([]*redis.Cmd, len(entries))
-		for i, e := range entries {
-			cmds[i] = s.setScript.EvalSha(ctx, pipe, []string{e.key, LeaseKey(e.key)}, e.value, e.ttl.Milliseconds())
-		}
-		_, err := pipe.Exec(ctx)
-		if err == nil {
-			return nil
-		}
-		unknown := false
-		for i, cmd := range cmds {
-			errs[i] = cmd.Err()
-			unknown = unknown || isNoScript(cmd.Err())
-		}
-		if !unknown {
-			break
-		}
-		if err := s.setScript.Load(ctx, s.rdb).Err(); err != nil {
-			break
-		}
-	}
-	return errs
-}
-
 func (s *redisStore) remove(ctx context.Context, keys []string) (int, error) {
 	removed := 0
 	for part := range slices.Chunk(keys, batchSize/2) {
@@ -232,6 +134,19 @@ func (s *redisStore) removeSome(ctx context.Context, keys []string) (int, error)
 	return removed, nil
 }
 
+func (s *redisStore) dropTags(ctx context.Context, names []string) error {
+	for part := range slices.Chunk(names, batchSize) {
+		pipe := s.rdb.Pipeline()
+		for _, name := range part {
+			pipe.Unlink(ctx, tagPrefix+name)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *redisStore) exists(ctx context.Context, key string) (bool, error) {
 	n, err := s.rdb.Exists(ctx, key).Result()
 	return n > 0, err
@@ -239,15 +154,22 @@ func (s *redisStore) exists(ctx context.Context, key string) (bool, error) {
 
 func (s *redisStore) ttl(ctx context.Context, key string) (time.Duration, error) {
 	ttl, err := s.rdb.PTTL(ctx, key).Result()
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, err
-	case ttl == -2:
-		return -1, nil
-	case ttl == -1:
-		return 0, nil // stored by another client without a limit
+	}
+	return timeLeft(ttl), nil
+}
+
+// timeLeft turns a reply to PTTL into the time left: negative where there is no
+// value, 0 where another client stored it without a limit.
+func timeLeft(reply time.Duration) time.Duration {
+	switch reply {
+	case -2:
+		return -1
+	case -1:
+		return 0
 	default:
-		return ttl, nil
+		return max(reply, 1) // 0 ms left is not "without a limit"
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 // invalidation by the time it is stored. Such values go through GetOrSet, or
 // Lease and Fill.
 func Set[T any](ctx context.Context, c *Cache, key string, value T, ttl time.Duration, opts ...WriteOption) error {
-	_ = settingsOf(opts)
-	if err := checkTTL(ttl); err != nil {
+	s := settingsOf(opts)
+	if err := checkWrite(ttl, &s); err != nil {
 		return fmt.Errorf("set %q: %w", key, err)
 	}
 	full, err := c.key(key)
@@ -26,12 +26,36 @@ func Set[T any](ctx context.Context, c *Cache, key string, value T, ttl time.Dur
 	if err != nil {
 		return fmt.Errorf("encode %q: %w", key, err)
 	}
-	errs := c.store.set(ctx, []entry{{key: full, value: raw, ttl: ttl}})
-	c.flights.forget(full)
-	if len(errs) > 0 {
-		return c.failed("set", key, errs[0])
+	ctx, end := c.observe(ctx, OpSet, key)
+	meta, err := c.setMeta(ctx, ttl, &s)
+	if err == nil {
+		err = c.store.set(ctx, []entry{{key: full, value: c.encode(raw, meta), ttl: s.entryTTL(ttl) + s.failSafe}})[0]
 	}
-	return nil
+	c.changed(Invalidation{Keys: []string{full}})
+	err = c.failed("set", key, err)
+	end("", err)
+	return err
+}
+
+func checkWrite(ttl time.Duration, s *settings) error {
+	if err := checkTTL(ttl); err != nil {
+		return err
+	}
+	return checkTags(s.tags)
+}
+
+// setMeta returns the header for values that are set.
+func (c *Cache) setMeta(ctx context.Context, ttl time.Duration, s *settings) (entryMeta, error) {
+	m := entryMeta{grace: s.failSafe}
+	if len(s.tags) == 0 {
+		return m, nil
+	}
+	names := c.tagNames(s.tags)
+	gens, err := c.store.capture(ctx, names, c.tagTTL(ttl+s.failSafe))
+	if err == nil {
+		m.withTags(names, gens)
+	}
+	return m, err
 }
 
 // BatchError is returned by calls on several keys of which some failed.
@@ -60,13 +84,23 @@ func (e *BatchError) Unwrap() []error { return slices.Collect(maps.Values(e.Fail
 // SetMany stores values as Set does. If some fail, the error is a *BatchError
 // and the others are stored.
 func SetMany[T any](ctx context.Context, c *Cache, values map[string]T, ttl time.Duration, opts ...WriteOption) error {
-	_ = settingsOf(opts)
-	if err := checkTTL(ttl); err != nil {
+	s := settingsOf(opts)
+	if err := checkWrite(ttl, &s); err != nil {
 		return fmt.Errorf("set: %w", err)
+	}
+	if len(values) == 0 {
+		return nil
 	}
 	keys := slices.Sorted(maps.Keys(values))
 	full, err := c.keys(keys)
 	if err != nil {
+		return err
+	}
+	ctx, end := c.observe(ctx, OpSetMany, strings.Join(keys, ", "))
+	meta, err := c.setMeta(ctx, ttl, &s)
+	if err != nil {
+		err = c.failed("set", keys[0], err)
+		end("", err)
 		return err
 	}
 	failed := map[string]error{}
@@ -77,7 +111,8 @@ func SetMany[T any](ctx context.Context, c *Cache, values map[string]T, ttl time
 			failed[key] = fmt.Errorf("encode: %w", err)
 			continue
 		}
-		entries, names = append(entries, entry{key: full[i], value: raw, ttl: ttl}), append(names, key)
+		e := entry{key: full[i], value: c.encode(raw, meta), ttl: s.entryTTL(ttl) + s.failSafe}
+		entries, names = append(entries, e), append(names, key)
 	}
 	if len(entries) > 0 {
 		for i, err := range c.store.set(ctx, entries) {
@@ -85,10 +120,38 @@ func SetMany[T any](ctx context.Context, c *Cache, values map[string]T, ttl time
 				failed[names[i]] = c.failed("set", names[i], err)
 			}
 		}
-		c.flights.forget(full...)
+		c.changed(Invalidation{Keys: full})
 	}
+	err = nil
 	if len(failed) > 0 {
-		return &BatchError{Failed: failed}
+		err = &BatchError{Failed: failed}
 	}
-	return nil
+	end("", err)
+	return err
+}
+
+// Increment adds delta to a counter and returns the sum. A counter that is not
+// there begins at 0 and lasts for ttl, which later calls do not change. It is for
+// counts that have no home in a table; its value is a plain integer that Get
+// reads too. If the reply is lost and the client sends the command again, it
+// counts twice; package ratelimit does not.
+func (c *Cache) Increment(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error) {
+	if err := checkTTL(ttl); err != nil {
+		return 0, fmt.Errorf("increment %q: %w", key, err)
+	}
+	full, err := c.key(key)
+	if err != nil {
+		return 0, err
+	}
+	ctx, end := c.observe(ctx, OpIncrement, key)
+	sum, err := c.store.increment(ctx, full, delta, ttl)
+	c.changed(Invalidation{Keys: []string{full}})
+	err = c.failed("increment", key, err)
+	end("", err)
+	return sum, err
+}
+
+// Decrement subtracts delta, and is otherwise like Increment.
+func (c *Cache) Decrement(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error) {
+	return c.Increment(ctx, key, -delta, ttl)
 }

@@ -12,24 +12,32 @@ import (
 type store interface {
 	// get reads a value. A key without one is not an error.
 	get(ctx context.Context, key string) (value []byte, ok bool, err error)
-	// getBounded reads the position of an instance where the key is, then the
-	// value.
-	getBounded(ctx context.Context, key, source string) (bounded, error)
+	// read reads a value and what is asked of it besides, in one round trip.
+	read(ctx context.Context, q query) (answer, error)
 	// getMany reads values; the result has nil for a key without one.
 	getMany(ctx context.Context, keys []string) ([][]byte, error)
-	// miss decides what a reader does that found no value.
-	miss(ctx context.Context, key, token string, ttl time.Duration) (missed, error)
-	// refresh takes the lease whatever is there, for a value that stays.
-	refresh(ctx context.Context, key, token string, ttl time.Duration) error
-	// extend prolongs the lease if it is still token's.
-	extend(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
-	// fill stores the value and drops the lease, if it is still token's.
-	fill(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error)
-	// absent turns the lease into "known absent" and removes the value, if the
-	// lease is still token's.
-	absent(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
-	// release drops the lease if it is still token's.
-	release(ctx context.Context, key, token string) error
+	// capture returns the generations of tags, and mints those that are missing;
+	// they last for ttl at least.
+	capture(ctx context.Context, names []string, ttl time.Duration) ([]string, error)
+	// dropTags removes generations.
+	dropTags(ctx context.Context, names []string) error
+	// miss decides what a reader does that found no value of use. The result has
+	// an entry for each query.
+	miss(ctx context.Context, queries []missQuery) ([]missed, error)
+	// claim takes the lease if nobody has it, for a value that stays.
+	claim(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
+	// ahead reads how far deletes of an instance have been sent to the masters of
+	// keys; ok is false where any of them does not know.
+	ahead(ctx context.Context, source string, keys []string) (lsn LSN, ok bool, err error)
+	// extend prolongs the leases that are still token's, and reports which.
+	extend(ctx context.Context, keys []string, token string, ttl time.Duration) ([]bool, error)
+	// fill stores values and drops their leases, where those are still token's.
+	fill(ctx context.Context, token string, entries []entry) []filled
+	// absent turns leases into "known absent" and removes the values, where the
+	// leases are still token's.
+	absent(ctx context.Context, keys []string, token string, ttl time.Duration) []filled
+	// release drops the leases that are still token's.
+	release(ctx context.Context, keys []string, token string) error
 	// set removes any lease and stores the value.
 	set(ctx context.Context, entries []entry) []error
 	// remove removes leases, then values, and reports which values there were.
@@ -40,6 +48,10 @@ type store interface {
 	ttl(ctx context.Context, key string) (time.Duration, error)
 	// touch sets the time a value has left, and reports whether there is one.
 	touch(ctx context.Context, key string, ttl time.Duration) (bool, error)
+	// increment adds to a counter; a new one lasts for ttl.
+	increment(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error)
+	// info asks how much there is.
+	info(ctx context.Context) (Info, error)
 	// sweep invalidates what matches the patterns, leases first.
 	sweep(ctx context.Context, patterns []string) (Swept, error)
 	// keys lists the keys of values that match the pattern.
@@ -55,10 +67,44 @@ type entry struct {
 	ttl   time.Duration
 }
 
+// query asks for a value and more.
+type query struct {
+	key    string   // empty: no value is asked for
+	names  []string // of tags whose generations are read too
+	ttl    bool     // the time the value has left, too
+	source string   // not empty: the positions of this instance, read before all else
+}
+
+// answer is what a query finds.
+type answer struct {
+	value     []byte
+	ok        bool          // there is a value
+	ttl       time.Duration // where it was asked for; 0 where it has no limit
+	gens      []string      // by name; empty where there is none
+	positions []string      // of every master that was asked; empty where there is none to be had
+}
+
+// missQuery is a reader's question about a key that it has found no value for.
+type missQuery struct {
+	key, token string
+	lease      time.Duration // how long a new lease lasts
+	useless    []byte        // what begins so is no value for the reader; empty: nothing does
+	keep       bool          // such a value is left there
+	names      []string      // of tags whose generations are captured behind the lease
+	namesTTL   time.Duration // how long those last at least
+}
+
+// filled is what became of one loaded value.
+type filled struct {
+	stored bool // false without an error: it was voided
+	err    error
+}
+
 // missed is what a reader without a value is told.
 type missed struct {
 	outcome outcome
-	value   []byte // for outcomePresent
+	value   []byte   // for outcomePresent
+	gens    []string // of the query's names
 }
 
 type outcome uint8

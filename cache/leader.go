@@ -1,0 +1,237 @@
+package cache
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+)
+
+// leader loads one key for all callers in this process.
+type leader struct {
+	c       *Cache
+	n       *counters
+	key     string
+	ttl     time.Duration
+	s       *settings
+	loading *loading
+
+	storeDown bool   // the read before has failed: do not try the lease
+	useless   []byte // of what is there, as in lookup
+	keep      bool
+	expired   []byte // what to return if the loader fails
+}
+
+type loadFunc func(context.Context) ([]byte, error)
+
+// lead returns a value for the key: another process', or what load returns.
+func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
+	if l.storeDown {
+		return l.orExpired(l.load(ctx, load))
+	}
+	token := newToken()
+	deadline := time.Now().Add(l.c.cfg.WaitLimit)
+	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
+		m, err := l.miss(ctx, token)
+		if err != nil {
+			l.n.errors.Add(1)
+			return l.orExpired(l.load(ctx, load))
+		}
+		switch m.outcome {
+		case outcomePresent:
+			if payload, ok := l.present(ctx, m); ok {
+				return payload, nil
+			}
+		case outcomeAbsent:
+			l.n.absent.Add(1)
+			return nil, ErrNotFound
+		case outcomeLoad:
+			return l.loadLeased(ctx, token, load)
+		case outcomeWait:
+		}
+		if pause == time.Millisecond {
+			l.n.waits.Add(1)
+		}
+		if time.Now().After(deadline) || l.c.flights.impatient(l.key) {
+			return l.orExpired(l.load(ctx, load))
+		}
+		jitter := time.Duration(mathrand.Int64N(int64(pause)))
+		if err := sleep(ctx, pause/2+jitter); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// maxPause is how long a waiting caller pauses at most between two looks.
+const maxPause = 25 * time.Millisecond
+
+// miss asks for the lease, and captures the generations of the call's tags
+// behind it.
+func (l *leader) miss(ctx context.Context, token string) (missed, error) {
+	q := missQuery{key: l.key, token: token, lease: l.c.cfg.LeaseTTL, useless: l.useless, keep: l.keep}
+	if len(l.s.tags) > 0 {
+		l.loading.name(l.s.tags)
+		q.names, q.namesTTL = l.c.tagNames(l.s.tags), l.c.tagTTL(l.ttl+l.s.failSafe)
+	}
+	all, err := l.c.store.miss(ctx, []missQuery{q})
+	if err != nil {
+		return missed{}, err
+	}
+	l.loading.captured(q.names, all[0].gens)
+	return all[0], nil
+}
+
+// present looks at a value that has come to be there.
+func (l *leader) present(ctx context.Context, m missed) ([]byte, bool) {
+	if e, err := decodeEntry(m.value); err == nil && e.plain() && len(l.s.tags) == 0 {
+		return e.payload, true
+	}
+	s := *l.s
+	s.bounded = false
+	got := l.c.lookup(ctx, l.key, &s)
+	if got.err == nil && !got.ok {
+		l.useless, l.keep, l.expired = got.useless, got.keep, got.expired
+	}
+	return got.payload, got.ok
+}
+
+// leadBounded loads for reads with a bound: always from the database, and it
+// stores what it loaded only if it is granted the lease at once.
+func (l *leader) leadBounded(ctx context.Context, load loadFunc) ([]byte, error) {
+	if l.storeDown {
+		return l.load(ctx, load)
+	}
+	token := newToken()
+	m, err := l.miss(ctx, token)
+	if err != nil {
+		l.n.errors.Add(1)
+	}
+	if err != nil || m.outcome != outcomeLoad {
+		return l.load(ctx, load)
+	}
+	return l.loadLeased(ctx, token, load)
+}
+
+// leadRefresh loads in place of a value that is still good, unless somebody else
+// does.
+func (l *leader) leadRefresh(ctx context.Context, load loadFunc) ([]byte, error) {
+	token := newToken()
+	granted, err := l.c.store.claim(ctx, l.key, token, l.c.cfg.LeaseTTL)
+	if err != nil || !granted {
+		return nil, err
+	}
+	if len(l.s.tags) > 0 {
+		if err := l.loading.tag(ctx, l.s.tags); err != nil {
+			return nil, errors.Join(err, l.c.store.release(ctx, []string{l.key}, token))
+		}
+	}
+	l.n.refreshes.Add(1)
+	return l.loadLeased(ctx, token, load)
+}
+
+// load calls the loader and stores nothing.
+func (l *leader) load(ctx context.Context, load loadFunc) ([]byte, error) {
+	return callLoader(ctx, l.c, l.n, l.key, load)
+}
+
+// orExpired puts an expired value, where there is one, in the place of a
+// loader's error.
+func (l *leader) orExpired(value []byte, err error) ([]byte, error) {
+	thrown := (*loaderPanicError)(nil)
+	if err == nil || l.expired == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) || errors.As(err, &thrown) {
+		return value, err
+	}
+	l.n.fallbacks.Add(1)
+	l.c.cfg.Logger.Warn("the loader failed: an expired value is served", "key", l.key, "error", err)
+	return l.expired, nil
+}
+
+// callLoader calls a loader within the limits on loaders.
+func callLoader[T any](ctx context.Context, c *Cache, n *counters, key string, load func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.LoadTimeout)
+	defer cancel()
+	select {
+	case c.loads <- struct{}{}:
+	case <-ctx.Done():
+		var zero T
+		return zero, fmt.Errorf("load %q: wait for other loaders: %w", key, context.Cause(ctx))
+	}
+	defer func() { <-c.loads }()
+	n.loads.Add(1)
+	ctx, end := c.observe(ctx, OpLoad, key)
+	value, err := call(ctx, load)
+	end("", err)
+	return value, err
+}
+
+// loadLeased calls the loader while it holds the lease, and stores the outcome
+// if it still does afterwards.
+func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([]byte, error) {
+	c, keys := l.c, []string{l.key}
+	extended := c.keepLeases(ctx, keys, token)
+	value, err := l.load(withLoading(ctx, l.loading), load)
+	extended()
+	// The outcome is stored also when the load took all the time there was.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	meta, storable := l.loading.meta(l.s.failSafe)
+	negative := or(l.s.negativeTTL, c.cfg.NegativeTTL)
+	switch {
+	case err == nil && storable:
+		e := entry{key: l.key, value: c.encode(value, meta), ttl: l.s.entryTTL(l.ttl) + l.s.failSafe}
+		l.noteFill(c.store.fill(ctx, token, []entry{e})[0])
+	case errors.Is(err, ErrNotFound) && storable && negative > 0:
+		l.noteFill(c.store.absent(ctx, keys, token, negative)[0])
+	default:
+		if err == nil {
+			l.n.refused.Add(1)
+		}
+		if releaseErr := c.store.release(ctx, keys, token); releaseErr != nil {
+			l.n.errors.Add(1) // it expires
+		}
+	}
+	return l.orExpired(value, err)
+}
+
+// storeTimeout is how long the outcome of a load may take to be stored.
+const storeTimeout = 5 * time.Second
+
+func (l *leader) noteFill(f filled) { l.c.noteFill(l.n, l.key, f) }
+
+func (c *Cache) noteFill(n *counters, key string, f filled) {
+	if f.err != nil {
+		n.errors.Add(1)
+		c.cfg.Logger.Debug("a loaded value was not stored", "key", key, "error", f.err)
+		return
+	}
+	if !f.stored {
+		n.refused.Add(1)
+	}
+	c.flights.filled(key, f.stored)
+}
+
+// keepLeases prolongs leases until the function it returns is called. It stops
+// by itself once they are all lost.
+func (c *Cache) keepLeases(ctx context.Context, keys []string, token string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for sleep(ctx, c.cfg.LeaseTTL/3) == nil {
+			mine, err := c.store.extend(ctx, keys, token, c.cfg.LeaseTTL)
+			if err == nil && !slices.Contains(mine, true) {
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// newToken returns a token that no other fill has.
+func newToken() string { return rand.Text() }

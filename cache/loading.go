@@ -1,0 +1,143 @@
+package cache
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// loading is a load under a lease, as its loader can reach it through the
+// context: to tag what it loads, and to say where it was read.
+type loading struct {
+	c    *Cache
+	keys []string // whose leases are held
+	ttl  time.Duration
+
+	mu      sync.Mutex
+	names   []string // of tags, that of all tags first; guarded by mu
+	gens    []string // as they were captured, empty before; guarded by mu
+	refused bool     // what is loaded must not be stored; guarded by mu
+}
+
+type loadingKey struct{}
+
+func withLoading(ctx context.Context, l *loading) context.Context {
+	return context.WithValue(ctx, loadingKey{}, l)
+}
+
+func loadOf(ctx context.Context) *loading {
+	l, _ := ctx.Value(loadingKey{}).(*loading)
+	return l
+}
+
+// tag captures further tags.
+func (l *loading) tag(ctx context.Context, tags []string) error {
+	if err := checkTags(tags); err != nil {
+		l.refuse()
+		return err
+	}
+	// They are named before they are captured, so that nobody joins this load who
+	// comes after one of them was invalidated.
+	names := l.name(tags)
+	if len(names) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
+	defer cancel()
+	gens, err := l.c.store.capture(ctx, names, l.c.tagTTL(l.ttl))
+	if err != nil {
+		l.refuse()
+		return l.c.failed("tag", l.keys[0], err)
+	}
+	l.captured(names, gens)
+	return nil
+}
+
+// name notes tags that will be captured, and returns the names that have not
+// been.
+func (l *loading) name(tags []string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var names []string
+	for _, name := range l.c.tagNames(tags) {
+		if !slices.Contains(l.names, name) {
+			names = append(names, name)
+		}
+	}
+	l.names = append(l.names, names...)
+	l.gens = append(l.gens, make([]string, len(names))...)
+	return names
+}
+
+// captured notes the generations of tags that were named.
+func (l *loading) captured(names, gens []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, name := range names {
+		l.gens[slices.Index(l.names, name)] = gens[i]
+	}
+}
+
+// refuse makes what is loaded not be stored.
+func (l *loading) refuse() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = true
+}
+
+// readStandby decides whether a standby that has replayed so much may be a
+// source.
+func (l *loading) readStandby(ctx context.Context, replayed LSN) {
+	fresh := false
+	if l.c.cfg.Source != "" {
+		ctx, cancel := context.WithTimeout(ctx, captureTimeout)
+		defer cancel()
+		// Read after the lease was taken: deletes that follow void that.
+		ahead, ok, err := l.c.store.ahead(ctx, l.c.cfg.Source, l.keys)
+		_ = l.c.failed("read how far deletes are", l.keys[0], err)
+		fresh = err == nil && ok && replayed > ahead
+	}
+	if !fresh {
+		l.refuse()
+	}
+}
+
+// meta returns what the header of the entry says, and false if it must not be
+// stored.
+func (l *loading) meta(failSafe time.Duration) (entryMeta, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := entryMeta{grace: failSafe}
+	m.withTags(l.names, l.gens)
+	return m, !l.refused && !slices.Contains(l.gens, "")
+}
+
+// touches reports whether the load has captured one of the tags, or any.
+func (l *loading) touches(i *Invalidation) bool {
+	if len(i.Tags) == 0 && !i.AllTags {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return i.AllTags && len(l.names) > 0 || slices.ContainsFunc(l.names, func(name string) bool {
+		return slices.Contains(i.Tags, name)
+	})
+}
+
+// encode turns a payload into what is stored, with the time it lasts.
+func (c *Cache) encode(payload []byte, m entryMeta) []byte {
+	if c.cfg.CompressAbove > 0 && len(payload) > c.cfg.CompressAbove {
+		payload, m.compressed = c.packer.pack(payload)
+	}
+	return encodeEntry(payload, &m)
+}
+
+// changed is called when this process has changed the store: callers that come
+// later must not join a load that began before, and the near layers must hear.
+func (c *Cache) changed(i Invalidation) {
+	c.flights.forget(&i)
+	if c.cfg.Near != nil {
+		c.cfg.Near.Invalidated(i)
+	}
+}

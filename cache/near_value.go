@@ -1,0 +1,93 @@
+package cache
+
+import (
+	"reflect"
+	"sync"
+	"time"
+)
+
+// cloner is a type whose values can copy themselves deeply.
+type cloner[T any] interface{ Clone() T }
+
+// nearPayload is what a near layer keeps of values that callers could change: it
+// is decoded anew for each.
+type nearPayload []byte
+
+// nearGet returns the near layer's value of a key. Values that nobody can change
+// through a copy are kept as they are, those with a Clone method are cloned,
+// and all others are decoded again.
+func nearGet[T any](c *Cache, full string) (T, bool) {
+	var value T
+	kept, ok := c.cfg.Near.Get(full)
+	if !ok {
+		return value, false
+	}
+	if payload, ok := kept.(nearPayload); ok {
+		if err := c.cfg.Codec.Unmarshal(payload, &value); err != nil {
+			return *new(T), false // another type's
+		}
+		return value, true
+	}
+	if value, ok = kept.(T); !ok {
+		return value, false
+	}
+	if own, ok := kept.(cloner[T]); ok {
+		return own.Clone(), true
+	}
+	return value, true
+}
+
+// nearPut offers what was read from the store to the near layer.
+func nearPut[T any](c *Cache, full string, value T, l *lookup) {
+	if !l.marked {
+		return
+	}
+	e := NearEntry{Tags: l.tags, TTL: time.Hour, Size: len(l.payload)}
+	if l.left > 0 {
+		e.TTL = l.left
+	}
+	if own, ok := any(value).(cloner[T]); ok {
+		e.Value = own.Clone()
+	} else if immutable(reflect.TypeFor[T]()) {
+		e.Value = value
+	} else {
+		e.Value = nearPayload(l.payload)
+	}
+	c.cfg.Near.Put(full, e, l.mark)
+}
+
+// immutables remembers which types are immutable.
+var immutables sync.Map // of reflect.Type to bool
+
+// immutable reports whether a copy of a value shares nothing that can be changed.
+func immutable(t reflect.Type) bool {
+	if known, ok := immutables.Load(t); ok {
+		return known == true
+	}
+	found := holdsNoReference(t)
+	immutables.Store(t, found)
+	return found
+}
+
+func holdsNoReference(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64,
+		reflect.Complex64, reflect.Complex128, reflect.String:
+		return true
+	case reflect.Array:
+		return holdsNoReference(t.Elem())
+	case reflect.Struct:
+		if t == reflect.TypeFor[time.Time]() {
+			return true // its location is never changed
+		}
+		for i := range t.NumField() {
+			if !holdsNoReference(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	default:
+		return false
+	}
+}
