@@ -45,17 +45,17 @@ func Open(_ context.Context, url string, cfg Config) (*Cache, error) {
 	if url == "" || isMemory(url) {
 		return newCache(newMemoryStore(cfg.MemoryEntries), cfg), nil
 	}
-	rdb, err := dial(url, limits{dial: time.Second, io: time.Second, retries: 2})
+	rdb, err := dial(url, limits{dial: 500 * time.Millisecond, io: 500 * time.Millisecond, retries: 1})
 	if err != nil {
 		return nil, err
 	}
-	return newCache(newRedisStore(rdb, true), cfg), nil
+	return newCache(guard(newRedisStore(rdb, true), newBreaker(cfg.Logger)), cfg), nil
 }
 
 // New returns a cache over rdb. Close leaves rdb open.
 func New(rdb redis.UniversalClient, cfg Config) *Cache {
 	cfg.setDefaults()
-	return newCache(newRedisStore(rdb, false), cfg)
+	return newCache(guard(newRedisStore(rdb, false), newBreaker(cfg.Logger)), cfg)
 }
 
 func newCache(s store, cfg Config) *Cache {

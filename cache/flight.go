@@ -16,6 +16,7 @@ type flight struct {
 
 	value []byte // the payload
 	err   error
+	own   any // of a batch: what the loader returned for the key; only for the caller whose loader it was
 
 	load *loading // what its loader captures
 }
@@ -71,6 +72,28 @@ func (f *flights) join(key string, load *loading, fly func() ([]byte, error)) (f
 		fl.value, fl.err = fly()
 	})
 	return fl, true, nil
+}
+
+// reserve returns the flight of a key, and where there is none a new one that the
+// caller must settle.
+func (f *flights) reserve(key string, load *loading) (fl *flight, mine bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, false, ErrClosed
+	}
+	if fl := f.byKey[key]; fl != nil {
+		return fl, false, nil
+	}
+	fl = &flight{done: make(chan struct{}), load: load}
+	f.byKey[key] = fl
+	return fl, true, nil
+}
+
+// settle ends a reserved flight.
+func (f *flights) settle(key string, fl *flight) {
+	f.leave(key, fl)
+	close(fl.done)
 }
 
 // start runs fn in a goroutine that wait waits for.

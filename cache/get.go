@@ -10,17 +10,22 @@ import (
 // Get returns the value of a key, or ErrMiss. With AtLeast or Within a value that
 // is not proven to be fresh enough counts as missing.
 func Get[T any](ctx context.Context, c *Cache, key string, opts ...ReadOption) (T, error) {
+	var s settings
+	if len(opts) > 0 {
+		s = settingsOf(opts)
+	}
+	return getAs[T](ctx, c, key, &s)
+}
+
+// getAs is Get with settings.
+func getAs[T any](ctx context.Context, c *Cache, key string, s *settings) (T, error) {
 	full, err := c.key(key)
 	if err != nil {
 		var zero T
 		return zero, err
 	}
-	var s settings
-	if len(opts) > 0 {
-		s = settingsOf(opts)
-	}
 	ctx, end := c.observe(ctx, OpGet, key)
-	value, outcome, err := get[T](ctx, c, key, full, &s)
+	value, outcome, err := get[T](ctx, c, key, full, s)
 	if errors.Is(err, ErrMiss) {
 		end(outcome, nil)
 	} else {
@@ -62,17 +67,26 @@ func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T
 // GetMany returns the values of keys; those that are not in the cache are not
 // in the result. With AtLeast or Within, each key costs a round trip.
 func GetMany[T any](ctx context.Context, c *Cache, keys []string, opts ...ReadOption) (map[string]T, error) {
+	s := settingsOf(opts)
+	all := make([]*settings, len(keys))
+	for i := range all {
+		all[i] = &s
+	}
+	return getManyAs[T](ctx, c, keys, all)
+}
+
+// getManyAs is GetMany with settings for each key that differ in tags alone.
+func getManyAs[T any](ctx context.Context, c *Cache, keys []string, of []*settings) (map[string]T, error) {
 	values := make(map[string]T, len(keys))
 	if len(keys) == 0 {
 		return values, nil
 	}
-	s := settingsOf(opts)
 	full, err := c.keys(keys)
 	if err != nil {
 		return nil, err
 	}
 	ctx, end := c.observe(ctx, OpGetMany, strings.Join(keys, ", "))
-	err = getMany(ctx, c, keys, full, &s, values)
+	err = getMany(ctx, c, keys, full, of, values)
 	end("", err)
 	if err != nil {
 		return nil, err
@@ -80,31 +94,36 @@ func GetMany[T any](ctx context.Context, c *Cache, keys []string, opts ...ReadOp
 	return values, nil
 }
 
-func getMany[T any](ctx context.Context, c *Cache, keys, full []string, s *settings, values map[string]T) error {
-	if !s.bounded && c.cfg.Near != nil {
-		var restKeys, restFull []string
-		for i, key := range keys {
+func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*settings, values map[string]T) error {
+	rest := make([]int, 0, len(keys)) // what the near layer does not have
+	for i, key := range keys {
+		if c.cfg.Near != nil && !of[i].bounded {
 			if value, ok := nearGet[T](c, full[i]); ok {
 				c.counters.of(key).near.Add(1)
 				values[key] = value
 				continue
 			}
-			restKeys, restFull = append(restKeys, key), append(restFull, full[i])
 		}
-		if keys, full = restKeys, restFull; len(keys) == 0 {
-			return nil
-		}
+		rest = append(rest, i)
 	}
-	all, err := c.lookupMany(ctx, full, s)
+	if len(rest) == 0 {
+		return nil
+	}
+	asked := make([]string, len(rest))
+	for j, i := range rest {
+		asked[j] = full[i]
+	}
+	all, err := c.lookupMany(ctx, asked, func(j int) *settings { return of[rest[j]] })
 	if err != nil {
-		return c.failed("get", keys[0], err)
+		return c.failed("get", keys[rest[0]], err)
 	}
-	for i, l := range all {
-		n := c.counters.of(keys[i])
+	for j, l := range all {
+		key := keys[rest[j]]
+		n := c.counters.of(key)
 		if l.stale {
 			n.stale.Add(1)
-			if s.staleError {
-				return fmt.Errorf("get %q: %w", keys[i], ErrStale)
+			if of[rest[j]].staleError {
+				return fmt.Errorf("get %q: %w", key, ErrStale)
 			}
 		}
 		if !l.ok {
@@ -113,10 +132,10 @@ func getMany[T any](ctx context.Context, c *Cache, keys, full []string, s *setti
 		}
 		var value T
 		if err := c.cfg.Codec.Unmarshal(l.payload, &value); err != nil {
-			return fmt.Errorf("decode %q: %w", keys[i], err)
+			return fmt.Errorf("decode %q: %w", key, err)
 		}
 		n.hits.Add(1)
-		values[keys[i]] = value
+		values[key] = value
 	}
 	return nil
 }

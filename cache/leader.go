@@ -73,7 +73,7 @@ const maxPause = 25 * time.Millisecond
 func (l *leader) miss(ctx context.Context, token string) (missed, error) {
 	q := missQuery{key: l.key, token: token, lease: l.c.cfg.LeaseTTL, useless: l.useless, keep: l.keep}
 	if len(l.s.tags) > 0 {
-		l.loading.name(l.s.tags)
+		l.loading.name(l.s.tags, true)
 		q.names, q.namesTTL = l.c.tagNames(l.s.tags), l.c.tagTTL(l.ttl+l.s.failSafe)
 	}
 	all, err := l.c.store.miss(ctx, []missQuery{q})

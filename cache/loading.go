@@ -17,6 +17,7 @@ type loading struct {
 	mu      sync.Mutex
 	names   []string // of tags, that of all tags first; guarded by mu
 	gens    []string // as they were captured, empty before; guarded by mu
+	shared  []string // those of the names that are every key's; guarded by mu
 	refused bool     // what is loaded must not be stored; guarded by mu
 }
 
@@ -39,7 +40,7 @@ func (l *loading) tag(ctx context.Context, tags []string) error {
 	}
 	// They are named before they are captured, so that nobody joins this load who
 	// comes after one of them was invalidated.
-	names := l.name(tags)
+	names := l.name(tags, true)
 	if len(names) == 0 {
 		return nil
 	}
@@ -54,13 +55,16 @@ func (l *loading) tag(ctx context.Context, tags []string) error {
 	return nil
 }
 
-// name notes tags that will be captured, and returns the names that have not
-// been.
-func (l *loading) name(tags []string) []string {
+// name notes tags that will be captured, of every key that is being loaded or of
+// some, and returns the names that have not been.
+func (l *loading) name(tags []string, shared bool) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var names []string
 	for _, name := range l.c.tagNames(tags) {
+		if shared {
+			l.shared = append(l.shared, name)
+		}
 		if !slices.Contains(l.names, name) {
 			names = append(names, name)
 		}
@@ -77,6 +81,13 @@ func (l *loading) captured(names, gens []string) {
 	for i, name := range names {
 		l.gens[slices.Index(l.names, name)] = gens[i]
 	}
+}
+
+// forAll reports whether a tag is every key's.
+func (l *loading) forAll(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.shared, name)
 }
 
 // refuse makes what is loaded not be stored.

@@ -123,26 +123,27 @@ func (c *Cache) judge(l *lookup, a answer, names []string, timed bool, s *settin
 	return nil
 }
 
-// lookupMany reads keys. It costs a round trip, a second where entries have
-// tags, and one for each key with a bound or a grace.
-func (c *Cache) lookupMany(ctx context.Context, full []string, s *settings) ([]lookup, error) {
+// lookupMany reads keys, each with settings of its own that differ in tags alone.
+// It costs a round trip, a second where entries have tags, and one for each key
+// with a bound or a grace.
+func (c *Cache) lookupMany(ctx context.Context, full []string, of func(i int) *settings) ([]lookup, error) {
 	all := make([]lookup, len(full))
-	if s.bounded || s.refreshAhead > 0 || s.failSafe > 0 {
+	if s := of(0); s.bounded || s.refreshAhead > 0 || s.failSafe > 0 {
 		for i, key := range full {
-			if all[i] = c.lookup(ctx, key, s); all[i].err != nil {
-				return nil, all[i].err
+			if all[i] = c.lookup(ctx, key, of(i)); all[i].err != nil {
+				return all, all[i].err
 			}
 		}
 		return all, nil
 	}
 	values, err := c.store.getMany(ctx, full)
 	if err != nil {
-		return nil, err
+		return all, err
 	}
 	var names []string
 	var again []int
 	for i, value := range values {
-		needed := c.judge(&all[i], answer{value: value, ok: value != nil}, nil, false, s)
+		needed := c.judge(&all[i], answer{value: value, ok: value != nil}, nil, false, of(i))
 		if needed == nil {
 			continue
 		}
@@ -156,13 +157,13 @@ func (c *Cache) lookupMany(ctx context.Context, full []string, s *settings) ([]l
 	var a answer
 	if len(names) > 0 {
 		if a, err = c.store.read(ctx, query{names: names}); err != nil {
-			return nil, err
+			return all, err
 		}
 	}
 	for _, i := range again {
 		one := answer{value: values[i], ok: true, gens: a.gens}
-		if c.judge(&all[i], one, names, false, s) != nil {
-			all[i] = c.lookup(ctx, full[i], s) // it has a grace
+		if c.judge(&all[i], one, names, false, of(i)) != nil {
+			all[i] = c.lookup(ctx, full[i], of(i)) // it has a grace
 		}
 	}
 	return all, nil

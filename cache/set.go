@@ -84,6 +84,13 @@ func (e *BatchError) Unwrap() []error { return slices.Collect(maps.Values(e.Fail
 // SetMany stores values as Set does. If some fail, the error is a *BatchError
 // and the others are stored.
 func SetMany[T any](ctx context.Context, c *Cache, values map[string]T, ttl time.Duration, opts ...WriteOption) error {
+	return setMany(ctx, c, values, nil, ttl, opts)
+}
+
+// setMany is SetMany with tags for each key.
+func setMany[T any](
+	ctx context.Context, c *Cache, values map[string]T, tags map[string][]string, ttl time.Duration, opts []WriteOption,
+) error {
 	s := settingsOf(opts)
 	if err := checkWrite(ttl, &s); err != nil {
 		return fmt.Errorf("set: %w", err)
@@ -97,22 +104,40 @@ func SetMany[T any](ctx context.Context, c *Cache, values map[string]T, ttl time
 		return err
 	}
 	ctx, end := c.observe(ctx, OpSetMany, strings.Join(keys, ", "))
-	meta, err := c.setMeta(ctx, ttl, &s)
+	err = c.setAll(ctx, keys, full, tags, ttl, &s, func(key string) ([]byte, error) { return c.cfg.Codec.Marshal(values[key]) })
+	end("", err)
+	return err
+}
+
+func (c *Cache) setAll(
+	ctx context.Context, keys, full []string, tags map[string][]string, ttl time.Duration, s *settings,
+	marshal func(key string) ([]byte, error),
+) error {
+	all := *s
+	for _, own := range tags {
+		if err := checkTags(own); err != nil {
+			return fmt.Errorf("set: %w", err)
+		}
+		all.tags = append(all.tags[:len(all.tags):len(all.tags)], own...)
+	}
+	captured, err := c.setMeta(ctx, ttl, &all)
 	if err != nil {
-		err = c.failed("set", keys[0], err)
-		end("", err)
-		return err
+		return c.failed("set", keys[0], err)
 	}
 	failed := map[string]error{}
 	entries, names := make([]entry, 0, len(keys)), make([]string, 0, len(keys))
 	for i, key := range keys {
-		raw, err := c.cfg.Codec.Marshal(values[key])
+		raw, err := marshal(key)
 		if err != nil {
 			failed[key] = fmt.Errorf("encode: %w", err)
 			continue
 		}
-		e := entry{key: full[i], value: c.encode(raw, meta), ttl: s.entryTTL(ttl) + s.failSafe}
-		entries, names = append(entries, e), append(names, key)
+		own := c.tagNames(append(s.tags[:len(s.tags):len(s.tags)], tags[key]...))[1:]
+		meta := captured
+		meta.tags = slices.DeleteFunc(slices.Clone(captured.tags), func(g generation) bool { return !slices.Contains(own, g.tag) })
+		meta.tagged = len(own) > 0
+		entries = append(entries, entry{key: full[i], value: c.encode(raw, meta), ttl: s.entryTTL(ttl) + s.failSafe})
+		names = append(names, key)
 	}
 	if len(entries) > 0 {
 		for i, err := range c.store.set(ctx, entries) {
@@ -122,12 +147,10 @@ func SetMany[T any](ctx context.Context, c *Cache, values map[string]T, ttl time
 		}
 		c.changed(Invalidation{Keys: full})
 	}
-	err = nil
 	if len(failed) > 0 {
-		err = &BatchError{Failed: failed}
+		return &BatchError{Failed: failed}
 	}
-	end("", err)
-	return err
+	return nil
 }
 
 // Increment adds delta to a counter and returns the sum. A counter that is not

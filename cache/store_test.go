@@ -152,3 +152,17 @@ func onSharedStores(t *testing.T, cfg cache.Config, test func(b *backend)) {
 		test(open(t, cluster.URL(), cluster.Client(), cfg))
 	})
 }
+
+// stored reports which keys have a value, of whatever type.
+func stored(t *testing.T, c *cache.Cache, keys ...string) map[string]bool {
+	t.Helper()
+	found := map[string]bool{}
+	for _, key := range keys {
+		ok, err := c.Exists(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[key] = ok
+	}
+	return found
+}

@@ -18,7 +18,9 @@ func (c *Cache) tagNames(tags []string) []string {
 	names := make([]string, 1, len(tags)+1)
 	names[0] = c.cfg.Prefix
 	for _, tag := range tags {
-		names = append(names, c.cfg.Prefix+tag)
+		if name := c.cfg.Prefix + tag; !slices.Contains(names[1:], name) {
+			names = append(names, name)
+		}
 	}
 	return names
 }

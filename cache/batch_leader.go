@@ -1,0 +1,233 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+)
+
+// run settles the flights of a batch, detached from its caller. What it holds
+// the leases of is loaded and stored before it waits for others: two batches that
+// did otherwise could wait for each other.
+func (b *batch[K, T]) run(ctx context.Context, items []*batchItem[K], storeDown bool) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(b.c.base, func() { cancel(ErrClosed) })()
+	if storeDown {
+		b.loadItems(ctx, items, nil)
+		return
+	}
+	deadline := time.Now().Add(b.c.cfg.WaitLimit)
+	for pause := time.Millisecond; len(items) > 0; {
+		leased, others, err := b.ask(ctx, items)
+		if err != nil {
+			items[0].n.errors.Add(1)
+			b.loadItems(ctx, items, nil)
+			return
+		}
+		if b.s.bounded {
+			b.loadItems(ctx, append(leased, others...), leased)
+			return
+		}
+		if items = others; len(leased) > 0 {
+			b.loadItems(ctx, leased, leased)
+			continue
+		}
+		if len(items) == 0 {
+			return
+		}
+		if time.Now().After(deadline) || slices.ContainsFunc(items, func(i *batchItem[K]) bool { return b.c.flights.impatient(i.full) }) {
+			b.loadItems(ctx, items, nil)
+			return
+		}
+		if pause == time.Millisecond {
+			items[0].n.waits.Add(1)
+		}
+		if err := sleep(ctx, pause/2+time.Duration(mathrand.Int64N(int64(pause)))); err != nil {
+			for _, item := range items {
+				b.settle(item, nil, err)
+			}
+			return
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// ask asks for the leases of items, settles those that need no load, and divides
+// the rest into those whose lease is held and others.
+func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (leased, others []*batchItem[K], err error) {
+	queries := make([]missQuery, len(items))
+	var tags []string
+	tagged := len(b.s.tags) > 0
+	for i, item := range items {
+		queries[i] = missQuery{
+			key: item.full, token: b.token, lease: b.c.cfg.LeaseTTL, useless: item.found.useless, keep: item.found.keep,
+		}
+		for _, name := range item.tags {
+			tags, tagged = append(tags, name[len(b.c.cfg.Prefix):]), true
+		}
+	}
+	if tagged {
+		// Behind the first lease is before the load: that is early enough.
+		queries[0].names = append(b.loading.name(b.s.tags, true), b.loading.name(tags, false)...)
+		queries[0].namesTTL = b.c.tagTTL(b.ttl + b.s.failSafe)
+	}
+	all, err := b.c.store.miss(ctx, queries)
+	if err != nil {
+		return nil, nil, err
+	}
+	b.loading.captured(queries[0].names, all[0].gens)
+	for i, m := range all {
+		item := items[i]
+		switch {
+		case m.outcome == outcomeLoad:
+			leased = append(leased, item)
+		case b.s.bounded:
+			others = append(others, item)
+		case m.outcome == outcomeAbsent:
+			item.n.absent.Add(1)
+			b.settle(item, nil, ErrNotFound)
+		case m.outcome == outcomePresent && b.present(ctx, item, m):
+		default:
+			others = append(others, item)
+		}
+	}
+	return leased, others, nil
+}
+
+// present settles an item for which a value has come to be there.
+func (b *batch[K, T]) present(ctx context.Context, item *batchItem[K], m missed) bool {
+	if e, err := decodeEntry(m.value); err == nil && e.plain() && len(item.s.tags) == 0 {
+		b.settle(item, e.payload, nil)
+		return true
+	}
+	got := b.c.lookup(ctx, item.full, item.s)
+	if got.err == nil && !got.ok {
+		item.found = got
+	}
+	if got.ok {
+		b.settle(item, got.payload, nil)
+	}
+	return got.ok
+}
+
+// loadItems loads items and settles their flights. It stores what was loaded for
+// those whose leases are held.
+func (b *batch[K, T]) loadItems(ctx context.Context, items, leased []*batchItem[K]) {
+	c := b.c
+	keys := make([]string, len(leased))
+	for i, item := range leased {
+		keys[i], item.leased = item.full, true
+	}
+	extended := func() {}
+	if len(keys) > 0 {
+		extended = c.keepLeases(ctx, keys, b.token)
+	}
+	loaded, err := callLoader(withLoading(ctx, b.loading), c, items[0].n, items[0].key, func(ctx context.Context) (map[K]T, error) {
+		return b.load(ctx, idsOf(items))
+	})
+	extended()
+	if errors.Is(err, ErrNotFound) {
+		loaded, err = nil, nil // none of them is there
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	outcomes := make([]loadedItem[T], len(items))
+	for i, item := range items {
+		outcomes[i] = b.outcome(item, loaded, err)
+	}
+	b.store(ctx, items, leased, outcomes)
+	for i, item := range items {
+		o := outcomes[i]
+		if o.found {
+			item.flight.own = o.value
+		}
+		b.settle(item, o.payload, o.err)
+	}
+}
+
+// loadedItem is what a load brought for one item.
+type loadedItem[T any] struct {
+	value   T
+	found   bool // value is set
+	payload []byte
+	err     error
+}
+
+func (b *batch[K, T]) outcome(item *batchItem[K], loaded map[K]T, err error) loadedItem[T] {
+	if err != nil {
+		thrown := (*loaderPanicError)(nil)
+		if item.found.expired != nil && !errors.Is(err, ErrClosed) && !errors.As(err, &thrown) {
+			item.n.fallbacks.Add(1)
+			return loadedItem[T]{payload: item.found.expired}
+		}
+		return loadedItem[T]{err: err}
+	}
+	value, ok := loaded[item.id]
+	if !ok {
+		return loadedItem[T]{err: ErrNotFound}
+	}
+	payload, err := b.c.cfg.Codec.Marshal(value)
+	if err != nil {
+		return loadedItem[T]{err: fmt.Errorf("encode %q: %w", item.key, err)}
+	}
+	return loadedItem[T]{value: value, found: true, payload: payload}
+}
+
+// store fills what was loaded under a lease, and gives back what was not.
+func (b *batch[K, T]) store(ctx context.Context, items, leased []*batchItem[K], outcomes []loadedItem[T]) {
+	if len(leased) == 0 {
+		return
+	}
+	c := b.c
+	negative := or(b.s.negativeTTL, c.cfg.NegativeTTL)
+	var fills, absents []*batchItem[K]
+	var entries []entry
+	var absentKeys, releases []string
+	for i, item := range items {
+		if !item.leased {
+			continue
+		}
+		meta, storable := b.meta(item)
+		switch o := outcomes[i]; {
+		case o.found && storable:
+			fills = append(fills, item)
+			entries = append(entries, entry{item.full, c.encode(o.payload, meta), b.s.entryTTL(b.ttl) + b.s.failSafe})
+		case errors.Is(o.err, ErrNotFound) && storable && negative > 0:
+			absents, absentKeys = append(absents, item), append(absentKeys, item.full)
+		default:
+			if o.found {
+				item.n.refused.Add(1)
+			}
+			releases = append(releases, item.full)
+		}
+	}
+	if len(entries) > 0 {
+		for i, f := range c.store.fill(ctx, b.token, entries) {
+			c.noteFill(fills[i].n, fills[i].full, f)
+		}
+	}
+	if len(absentKeys) > 0 {
+		for i, f := range c.store.absent(ctx, absentKeys, b.token, negative) {
+			c.noteFill(absents[i].n, absents[i].full, f)
+		}
+	}
+	if len(releases) > 0 {
+		if err := c.store.release(ctx, releases, b.token); err != nil {
+			items[0].n.errors.Add(1) // they expire
+		}
+	}
+}
+
+// meta returns the header of one item: of the tags that were captured for all
+// items it takes those that are the call's, the loader's or its own.
+func (b *batch[K, T]) meta(item *batchItem[K]) (entryMeta, bool) {
+	m, storable := b.loading.meta(b.s.failSafe)
+	m.tags = slices.DeleteFunc(m.tags, func(g generation) bool {
+		return !slices.Contains(item.tags, g.tag) && !b.loading.forAll(g.tag)
+	})
+	return m, storable
+}

@@ -1,0 +1,221 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+var errBoom = errors.New("boom")
+
+// TestFailSafe: an expired value stands in for a loader that fails, and an
+// invalidated one never does.
+func TestFailSafe(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		const ttl = 50 * time.Millisecond
+		failSafe := cache.WithFailSafe(time.Hour)
+		fail := func(context.Context) (int, error) { return 0, errBoom }
+		value := func(context.Context) (int, error) { return 1, nil }
+		expire := func() {
+			t.Helper()
+			if got, err := cache.GetOrSet(ctx, c, "k", ttl, value, failSafe); got != 1 || err != nil {
+				t.Fatalf("got %d, %v", got, err)
+			}
+			servertest.Eventually(t, time.Minute, func() (bool, string) {
+				_, err := cache.Get[int](ctx, c, "k")
+				return errors.Is(err, cache.ErrMiss), "the value has not expired for a bare Get"
+			})
+		}
+		expire()
+		for range 2 { // the lease was given back
+			if got, err := cache.GetOrSet(ctx, c, "k", ttl, fail, failSafe); got != 1 || err != nil {
+				t.Errorf("got %d, %v, want the expired value", got, err)
+			}
+		}
+		// In a batch, too.
+		got, err := cache.GetOrSetMany(ctx, c, []string{"k"}, func(k string) string { return k }, ttl,
+			func(context.Context, []string) (map[string]int, error) { return nil, errBoom }, failSafe)
+		if got["k"] != 1 || err != nil {
+			t.Errorf("got %v, %v, want the expired value", got, err)
+		}
+		if n := c.Stats().Fallbacks; n != 3 {
+			t.Errorf("got %d fallbacks, want 3", n)
+		}
+		if _, err := cache.GetOrSet(ctx, c, "k", ttl, func(context.Context) (int, error) { return 0, cache.ErrNotFound }, failSafe); !errors.Is(err, cache.ErrNotFound) {
+			t.Errorf("got %v: what does not exist must not be served", err)
+		}
+		if err := c.Delete(ctx, "k"); err != nil {
+			t.Fatal(err)
+		}
+		expire()
+		if err := c.Delete(ctx, "k"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := cache.GetOrSet(ctx, c, "k", ttl, fail, failSafe); !errors.Is(err, errBoom) {
+			t.Errorf("got %d, %v: an invalidated value was served", got, err)
+		}
+		expire()
+		if got, err := cache.GetOrSet(ctx, c, "k", ttl, func(context.Context) (int, error) { return 2, nil }, failSafe); got != 2 || err != nil {
+			t.Errorf("got %d, %v, want what was loaded", got, err)
+		}
+	})
+}
+
+// TestFailSafeInvalidatedByTag: the expired value of a void entry is not served.
+func TestFailSafeInvalidatedByTag(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		opts := []cache.CallOption{cache.WithFailSafe(time.Hour), cache.WithTags("t")}
+		if _, err := cache.GetOrSet(ctx, c, "k", time.Millisecond, func(context.Context) (int, error) { return 1, nil }, opts...); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.InvalidateTags(ctx, "t"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := cache.GetOrSet(ctx, c, "k", time.Minute, func(context.Context) (int, error) { return 0, errBoom }, opts...)
+		if !errors.Is(err, errBoom) {
+			t.Errorf("got %d, %v: an invalidated value was served", got, err)
+		}
+	})
+}
+
+// TestRefreshAhead: one caller in all processes loads ahead of the end, nobody
+// waits, and an invalidation voids what it loads.
+func TestRefreshAhead(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		other := c.WithConfig(b.cfg)
+		var calls atomic.Int64
+		finish := make(chan struct{})
+		load := func(context.Context) (int64, error) {
+			n := calls.Add(1)
+			if n > 1 {
+				<-finish
+			}
+			return n, nil
+		}
+		ahead := cache.WithRefreshAhead(time.Hour) // at once, as the value has a minute
+		get := func(c *cache.Cache) int64 {
+			t.Helper()
+			got, err := cache.GetOrSet(ctx, c, "k", time.Minute, load, ahead)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		get(c)
+		for i := range 20 {
+			if got := get([]*cache.Cache{c, other}[i%2]); got != 1 {
+				t.Fatalf("got %d while the new value is being loaded, want 1", got)
+			}
+		}
+		servertest.Eventually(t, time.Minute, func() (bool, string) { return calls.Load() == 2, fmt.Sprint(calls.Load()) })
+		close(finish)
+		servertest.Eventually(t, time.Minute, func() (bool, string) {
+			got, err := cache.Get[int64](ctx, c, "k")
+			return err == nil && got >= 2, fmt.Sprint(got, err)
+		})
+		if n := calls.Load(); n != 2 {
+			t.Errorf("got %d loads, want 2", n)
+		}
+	})
+}
+
+func TestRefreshAheadIsVoided(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		if err := cache.Set(ctx, c, "k", 1, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		begun, finish := make(chan struct{}), make(chan struct{})
+		got, err := cache.GetOrSet(ctx, c, "k", time.Minute, func(context.Context) (int, error) {
+			close(begun)
+			<-finish
+			return 2, nil
+		}, cache.WithRefreshAhead(time.Hour))
+		if got != 1 || err != nil {
+			t.Fatalf("got %d, %v, want 1", got, err)
+		}
+		<-begun
+		if err := c.WithConfig(b.cfg).Delete(ctx, "k"); err != nil {
+			t.Fatal(err)
+		}
+		close(finish)
+		servertest.Eventually(t, time.Minute, func() (bool, string) { return c.Stats().Refused == 1, fmt.Sprintf("%+v", c.Stats()) })
+		if stored(t, c, "k")["k"] {
+			t.Error("a refresh that began before the invalidation was stored")
+		}
+	})
+}
+
+func TestJitterShortens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := cache.Open(t.Context(), "memory://", cache.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		seen := map[time.Duration]bool{}
+		for i := range 50 {
+			key := fmt.Sprint("k", i)
+			if err := cache.Set(t.Context(), c, key, 1, time.Hour, cache.WithJitter(0.25)); err != nil {
+				t.Fatal(err)
+			}
+			ttl, err := c.TTL(t.Context(), key)
+			if err != nil || ttl > time.Hour || ttl < 45*time.Minute {
+				t.Fatalf("got %v, %v, want between 45 minutes and an hour", ttl, err)
+			}
+			seen[ttl] = true
+		}
+		if len(seen) < 25 {
+			t.Errorf("got %d different times, want most of 50", len(seen))
+		}
+	})
+}
+
+func TestNegativeTTLOfACall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := cache.Open(t.Context(), "memory://", cache.Config{NegativeTTL: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		calls := 0
+		get := func(opts ...cache.CallOption) {
+			t.Helper()
+			_, err := cache.GetOrSet(t.Context(), c, "k", time.Hour, func(context.Context) (int, error) {
+				calls++
+				return 0, cache.ErrNotFound
+			}, opts...)
+			if !errors.Is(err, cache.ErrNotFound) {
+				t.Fatalf("got %v, want ErrNotFound", err)
+			}
+		}
+		get(cache.WithNegativeTTL(time.Minute))
+		time.Sleep(30 * time.Second) //nolint:forbidigo // within the bubble
+		get()
+		if calls != 1 {
+			t.Errorf("got %d loads, want 1: it was to be remembered for a minute", calls)
+		}
+		time.Sleep(31 * time.Second) //nolint:forbidigo // within the bubble
+		get(cache.WithNegativeTTL(-1))
+		get()
+		if calls != 3 {
+			t.Errorf("got %d loads, want 3: the second was not to be remembered", calls)
+		}
+	})
+}
