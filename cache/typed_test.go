@@ -1,0 +1,255 @@
+package cache_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/freshet-dev/freshet/cache"
+)
+
+func TestTypedView(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx := b.t, b.t.Context()
+		users := cache.For[string](b.cache, cache.Spec[int]{Prefix: "user", Version: 3, TTL: time.Minute, Jitter: 0.1})
+		if got := users.Key(7); got != "user:7:v3" {
+			t.Errorf("key: got %q", got)
+		}
+		if _, err := users.Get(ctx, 7); !errors.Is(err, cache.ErrMiss) {
+			t.Errorf("got %v, want ErrMiss", err)
+		}
+		got, err := users.GetOrSet(ctx, 7, func(context.Context) (string, error) { return "Ada", nil })
+		if got != "Ada" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if got, err := cache.Get[string](ctx, b.cache, "user:7:v3"); got != "Ada" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if ttl, err := b.cache.TTL(ctx, "user:7:v3"); ttl > time.Minute || ttl < 50*time.Second || err != nil {
+			t.Errorf("got %v, %v", ttl, err)
+		}
+		if err := users.SetMany(ctx, map[int]string{8: "Bob", 9: "Cyd"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := users.Delete(ctx, 8); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := users.GetMany(ctx, []int{7, 8, 9}); err != nil || len(found) != 2 || found[9] != "Cyd" {
+			t.Errorf("got %v, %v", found, err)
+		}
+		if ok, err := users.Exists(ctx, 9); !ok || err != nil {
+			t.Errorf("got %v, %v", ok, err)
+		}
+		emails := cache.For[int](b.cache, cache.Spec[string]{Key: func(s string) string { return "user:email:" + s }, TTL: time.Minute})
+		if err := emails.Set(ctx, "a@b", 7); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := cache.Get[int](ctx, b.cache, "user:email:a@b"); got != 7 || err != nil {
+			t.Errorf("got %d, %v", got, err)
+		}
+		if _, err := cache.For[int](b.cache, cache.Spec[int]{Prefix: "x"}).GetOrSet(ctx, 1, func(context.Context) (int, error) { return 1, nil }); !errors.Is(err, cache.ErrTTL) {
+			t.Errorf("no TTL: got %v, want ErrTTL", err)
+		}
+	})
+}
+
+func TestIncrement(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				if _, err := c.Increment(ctx, "n", 3, time.Minute); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got, err := c.Decrement(ctx, "n", 10, time.Hour); got != 50 || err != nil {
+			t.Errorf("got %d, %v, want 50", got, err)
+		}
+		if got, err := cache.Get[int](ctx, c, "n"); got != 50 || err != nil {
+			t.Errorf("got %d, %v, want 50", got, err)
+		}
+		if ttl, err := c.TTL(ctx, "n"); ttl > time.Minute || ttl < 30*time.Second || err != nil {
+			t.Errorf("got %v, %v, want the first call's minute", ttl, err)
+		}
+		if err := cache.Set(ctx, c, "text", "x", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Increment(ctx, "text", 1, time.Minute); err == nil {
+			t.Errorf("a text was counted: %d", got)
+		}
+		if _, err := c.Increment(ctx, "n", 1, 0); !errors.Is(err, cache.ErrTTL) {
+			t.Errorf("got %v, want ErrTTL", err)
+		}
+	})
+}
+
+func TestMemoize(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
+		calls := 0
+		square := cache.Memoize(b.cache, func(n int) string { return cache.Key("square", n) }, time.Minute,
+			func(_ context.Context, n int) (int, error) { calls++; return n * n, nil })
+		for range 2 {
+			if got, err := square(t.Context(), 12); got != 144 || err != nil || calls != 1 {
+				t.Errorf("got %d, %v after %d calls", got, err, calls)
+			}
+		}
+	})
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	if got := cache.Key("user", 7, int64(8), uint8(9), "permissions"); got != "user:7:8:9:permissions" {
+		t.Errorf("got %q", got)
+	}
+	if got := cache.VersionedKey(2, "user", 7); got != "user:7:v2" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// TestCompressedEntries: large values are short in Redis, small ones are plain.
+func TestCompressedEntries(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{CompressAbove: 1000}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		large := strings.Repeat("large ", 10_000)
+		values := map[string]string{"small": "plain", "large": large}
+		if err := cache.SetMany(ctx, c, values, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		got, err := cache.GetMany[string](ctx, c, []string{"small", "large"})
+		if err != nil || got["large"] != large || got["small"] != "plain" {
+			t.Errorf("got %d values, %v", len(got), err)
+		}
+		// A cache without compression reads both.
+		if got, err := cache.Get[string](ctx, c.WithConfig(cache.Config{Prefix: b.cfg.Prefix}), "large"); got != large || err != nil {
+			t.Errorf("got %d bytes, %v", len(got), err)
+		}
+		if b.rdb == nil {
+			return
+		}
+		raw := b.rdb.Get(ctx, b.cfg.Prefix+"small").Val()
+		if raw != `"plain"` {
+			t.Errorf("got %q, want plain JSON", raw)
+		}
+		if n := b.rdb.StrLen(ctx, b.cfg.Prefix+"large").Val(); n == 0 || n > 1000 {
+			t.Errorf("got %d bytes of %d", n, len(large))
+		}
+	})
+}
+
+func TestStatsByPrefix(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		calls := 0
+		mustGetOrSet(t, c, "order:1", loaded(&calls))
+		mustGetOrSet(t, c, "order:1", loaded(&calls))
+		_, _ = cache.Get[int](ctx, c, "user:1")
+		_, _ = cache.Get[int](ctx, c, "nocolon")
+		s := c.Stats()
+		if o := s.Prefixes["order"]; o.Hits != 1 || o.Misses != 1 || o.Loads != 1 {
+			t.Errorf("order: got %+v", o)
+		}
+		if s.Prefixes["user"].Misses != 1 || s.Prefixes[""].Misses != 1 || s.Misses != 3 || s.Hits != 1 {
+			t.Errorf("got %+v", s)
+		}
+		for i := range 300 {
+			_, _ = cache.Get[int](ctx, c, fmt.Sprintf("p%d:1", i))
+		}
+		if s := c.Stats(); len(s.Prefixes) > 101 || s.Misses != 303 {
+			t.Errorf("got %d prefixes and %d misses, want no more than 101 and all of them", len(s.Prefixes), s.Misses)
+		}
+	})
+}
+
+func TestInfo(t *testing.T) {
+	t.Parallel()
+	onEveryStore(t, cache.Config{}, func(b *backend) {
+		t, ctx := b.t, b.t.Context()
+		mustSet(t, b.cache, manyKeys(50)...)
+		info, err := b.cache.Info(ctx)
+		if err != nil || info.Keys != 50 {
+			t.Errorf("got %+v, %v, want 50 keys", info, err)
+		}
+		if b.rdb != nil && (info.UsedMemory == 0 || info.Version == "" || info.Servers == 0) {
+			t.Errorf("got %+v", info)
+		}
+	})
+}
+
+// upper is a codec that other clients could not read.
+type upper struct{}
+
+func (upper) Marshal(v any) ([]byte, error) {
+	raw, err := json.Marshal(v)
+	return append([]byte("\xff\xf7"), raw...), err
+}
+
+func (upper) Unmarshal(data []byte, v any) error { return json.Unmarshal(data[2:], v) }
+
+// TestCodecThatWritesTheMagic: no codec's output is taken for a header.
+func TestCodecThatWritesTheMagic(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{Codec: upper{}}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		calls := 0
+		for range 2 {
+			if got := mustGetOrSet(t, c, "k", loaded(&calls)); got != 1 {
+				t.Errorf("got %d", got)
+			}
+		}
+		got, err := cache.GetMany[int](ctx, c, []string{"k"})
+		if err != nil || got["k"] != 1 {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+}
+
+// TestUselessValueIsReplacedOnce: of all callers that cannot decode what is
+// there, one loads.
+func TestUselessValueIsReplacedOnce(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx := b.t, b.t.Context()
+		if err := cache.Set(ctx, b.cache, "k", "an older program's", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		loads := 0
+		var wg sync.WaitGroup
+		for i := range 8 {
+			c := b.cache
+			if i%2 == 1 {
+				c = b.cache.WithConfig(b.cfg)
+			}
+			wg.Go(func() {
+				got, err := cache.GetOrSet(ctx, c, "k", time.Minute, func(context.Context) (int, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					loads++
+					return loads, nil
+				})
+				if got != 1 || err != nil {
+					t.Errorf("got %d, %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
+		if loads != 1 {
+			t.Errorf("got %d loads, want 1", loads)
+		}
+	})
+}
+
