@@ -33,3 +33,6 @@ func (c *Cache) WithConfig(cfg Config) *Cache {
 	cfg.setDefaults()
 	return newCache(c.store, cfg)
 }
+
+// Prefix returns the configured prefix.
+func (c *Cache) Prefix() string { return c.cfg.Prefix }
