@@ -26,6 +26,13 @@ var shared struct {
 }
 
 func TestMain(m *testing.M) {
+	if how := os.Getenv(stampedeVariable); how != "" {
+		if err := stampedeChild(os.Stdout, os.Stdin, how); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	shared.redis = sync.OnceValues(func() (*servers.Redis, error) {
 		s, err := servers.StartRedis(context.Background(), servers.RedisOptions{})
 		if err == nil {
