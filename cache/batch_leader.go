@@ -207,6 +207,9 @@ func (b *batch[K, T]) store(ctx context.Context, items, leased []*batchItem[K], 
 	}
 	if len(entries) > 0 {
 		for i, f := range c.store.fill(ctx, b.token, entries) {
+			if f.stored {
+				c.recent.add(fills[i].full)
+			}
 			c.noteFill(fills[i].n, fills[i].full, f)
 		}
 	}

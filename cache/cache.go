@@ -28,6 +28,7 @@ type Cache struct {
 	closed  atomic.Bool
 	flights flights
 	bounded boundedFlights
+	recent  recent
 	once    sync.Once
 	done    error
 }
@@ -62,8 +63,9 @@ func newCache(s store, cfg Config) *Cache {
 	c := &Cache{cfg: cfg, store: s, loads: make(chan struct{}, cfg.MaxLoads)}
 	c.base, c.stop = context.WithCancelCause(context.Background())
 	c.flights.init()
+	c.recent.init()
 	if cfg.Near != nil {
-		c.deaf = cfg.Near.Listen(func(i Invalidation) { c.flights.forget(&i) })
+		c.deaf = cfg.Near.Listen(c.heard)
 	}
 	return c
 }

@@ -64,8 +64,17 @@ func getOrSet[T any](
 			return value, OutcomeNear, nil
 		}
 	}
-	l := c.lookup(ctx, full, s)
 	var value T
+	if !s.bounded && !s.noFill && s.refreshAhead == 0 && !c.recent.has(full) {
+		// Likely a miss: the value is asked for together with the lease.
+		ld := newLeader(c, n, full, ttl, s)
+		ld.unread = true
+		value, err := fly(ctx, ld, load)
+		if !errors.Is(err, errDecode) {
+			return value, ld.outcome(), err
+		}
+	}
+	l := c.lookup(ctx, full, s)
 	switch {
 	case l.err != nil && ctx.Err() != nil:
 		return value, "", fmt.Errorf("get or set %q: %w", key, context.Cause(ctx))
@@ -74,6 +83,7 @@ func getOrSet[T any](
 	case l.ok:
 		if err := c.cfg.Codec.Unmarshal(l.payload, &value); err == nil {
 			n.hits.Add(1)
+			c.recent.add(full)
 			nearPut(c, full, value, &l)
 			if s.refreshAhead > 0 && l.left > 0 && l.left < s.refreshAhead && !s.noFill {
 				refresh(ctx, c, key, full, ttl, load, s)
@@ -90,15 +100,13 @@ func getOrSet[T any](
 		}
 	}
 	n.misses.Add(1)
+	c.recent.remove(full)
 	if s.noFill {
 		value, err := loadOnly(ctx, c, n, load)
 		return value, OutcomeMiss, err
 	}
-	ld := &leader{
-		c: c, n: n, key: full, ttl: ttl, s: s, storeDown: l.err != nil,
-		useless: l.useless, keep: l.keep, expired: l.expired,
-		loading: &loading{c: c, keys: []string{full}, ttl: ttl},
-	}
+	ld := newLeader(c, n, full, ttl, s)
+	ld.storeDown, ld.useless, ld.keep, ld.expired = l.err != nil, l.useless, l.keep, l.expired
 	if s.bounded {
 		value, err := flyBounded(ctx, ld, load)
 		return value, OutcomeMiss, err
@@ -144,7 +152,7 @@ func flyBounded[T any](ctx context.Context, l *leader, load func(context.Context
 func refresh[T any](
 	ctx context.Context, c *Cache, key, full string, ttl time.Duration, load func(context.Context) (T, error), s *settings,
 ) {
-	l := &leader{c: c, n: c.counters.of(key), key: full, ttl: ttl, s: s, loading: &loading{c: c, keys: []string{full}, ttl: ttl}}
+	l := newLeader(c, c.counters.of(key), full, ttl, s)
 	p := &passenger[T]{ctx: ctx, l: l}
 	// No key begins so: nobody waits for this flight, and each key has one.
 	_, _, _ = c.flights.join("\x00"+full, l.loading, func() ([]byte, error) { //nolint:errcheck // closed: nothing to refresh
@@ -207,7 +215,10 @@ func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
 	}
 	// Everybody else gets a value of their own, which they may change.
 	if err := c.cfg.Codec.Unmarshal(fl.value, &value); err != nil {
-		return value, fmt.Errorf("decode %q: %w", p.l.key, err)
+		return *new(T), fmt.Errorf("%w of %q: %w", errDecode, p.l.key, err)
 	}
 	return value, nil
 }
+
+// errDecode says that what a flight brought is no value of the caller's type.
+var errDecode = errors.New("cache: decode the value")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,10 +20,16 @@ type leader struct {
 	s       *settings
 	loading *loading
 
-	storeDown bool   // the read before has failed: do not try the lease
-	useless   []byte // of what is there, as in lookup
+	unread    bool        // nothing has been read before: this may be a hit
+	hit       atomic.Bool // it was
+	storeDown bool        // the read before has failed: do not try the lease
+	useless   []byte      // of what is there, as in lookup
 	keep      bool
 	expired   []byte // what to return if the loader fails
+}
+
+func newLeader(c *Cache, n *counters, key string, ttl time.Duration, s *settings) *leader {
+	return &leader{c: c, n: n, key: key, ttl: ttl, s: s, loading: &loading{c: c, keys: []string{key}, ttl: ttl}}
 }
 
 type loadFunc func(context.Context) ([]byte, error)
@@ -36,13 +43,25 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 	deadline := time.Now().Add(l.c.cfg.WaitLimit)
 	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
 		m, err := l.miss(ctx, token)
+		if l.unread && (err != nil || m.outcome != outcomePresent) {
+			l.unread = false
+			l.countRead(false)
+		}
 		if err != nil {
 			l.n.errors.Add(1)
 			return l.orExpired(l.load(ctx, load))
 		}
 		switch m.outcome {
 		case outcomePresent:
-			if payload, ok := l.present(ctx, m); ok {
+			payload, ok := l.present(ctx, m)
+			if ok {
+				l.c.recent.add(l.key)
+			}
+			if l.unread {
+				l.unread = false
+				l.countRead(ok)
+			}
+			if ok {
 				return payload, nil
 			}
 		case outcomeAbsent:
@@ -67,6 +86,24 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 
 // maxPause is how long a waiting caller pauses at most between two looks.
 const maxPause = 25 * time.Millisecond
+
+// countRead counts what a read would have that was spared.
+func (l *leader) countRead(hit bool) {
+	if hit {
+		l.hit.Store(true)
+		l.n.hits.Add(1)
+	} else {
+		l.n.misses.Add(1)
+	}
+}
+
+// outcome says how the call was served whose flight this leads.
+func (l *leader) outcome() Outcome {
+	if l.hit.Load() {
+		return OutcomeHit
+	}
+	return OutcomeMiss
+}
 
 // miss asks for the lease, and captures the generations of the call's tags
 // behind it.
@@ -182,7 +219,11 @@ func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([
 	switch {
 	case err == nil && storable:
 		e := entry{key: l.key, value: c.encode(value, meta), ttl: l.s.entryTTL(l.ttl) + l.s.failSafe}
-		l.noteFill(c.store.fill(ctx, token, []entry{e})[0])
+		f := c.store.fill(ctx, token, []entry{e})[0]
+		if f.stored {
+			c.recent.add(l.key)
+		}
+		l.noteFill(f)
 	case errors.Is(err, ErrNotFound) && storable && negative > 0:
 		l.noteFill(c.store.absent(ctx, keys, token, negative)[0])
 	default:

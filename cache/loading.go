@@ -147,8 +147,14 @@ func (c *Cache) encode(payload []byte, m entryMeta) []byte {
 // changed is called when this process has changed the store: callers that come
 // later must not join a load that began before, and the near layers must hear.
 func (c *Cache) changed(i Invalidation) {
-	c.flights.forget(&i)
+	c.heard(i)
 	if c.cfg.Near != nil {
 		c.cfg.Near.Invalidated(i)
 	}
+}
+
+// heard is called for what another process has invalidated.
+func (c *Cache) heard(i Invalidation) {
+	c.flights.forget(&i)
+	c.recent.remove(i.Keys...)
 }

@@ -14,11 +14,11 @@ import (
 // fakeNear is a near layer that forgets nothing by itself, and notes what the
 // cache tells it. Package near has the real one.
 type fakeNear struct {
-	mu     sync.Mutex
-	kept   map[string]cache.NearEntry   // guarded by mu
-	told   []cache.Invalidation         // guarded by mu
-	heard  []func(cache.Invalidation)   // guarded by mu
-	sound  bool                         // guarded by mu
+	mu    sync.Mutex
+	kept  map[string]cache.NearEntry // guarded by mu
+	told  []cache.Invalidation       // guarded by mu
+	heard []func(cache.Invalidation) // guarded by mu
+	sound bool                       // guarded by mu
 }
 
 func newFakeNear() *fakeNear { return &fakeNear{kept: map[string]cache.NearEntry{}, sound: true} }

@@ -32,6 +32,9 @@ func Set[T any](ctx context.Context, c *Cache, key string, value T, ttl time.Dur
 		err = c.store.set(ctx, []entry{{key: full, value: c.encode(raw, meta), ttl: s.entryTTL(ttl) + s.failSafe}})[0]
 	}
 	c.changed(Invalidation{Keys: []string{full}})
+	if err == nil {
+		c.recent.add(full)
+	}
 	err = c.failed("set", key, err)
 	end("", err)
 	return err
@@ -146,6 +149,9 @@ func (c *Cache) setAll(
 			}
 		}
 		c.changed(Invalidation{Keys: full})
+		for _, e := range entries {
+			c.recent.add(e.key)
+		}
 	}
 	if len(failed) > 0 {
 		return &BatchError{Failed: failed}

@@ -252,4 +252,3 @@ func TestUselessValueIsReplacedOnce(t *testing.T) {
 		}
 	})
 }
-
