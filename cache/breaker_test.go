@@ -49,9 +49,10 @@ func TestBreaker(t *testing.T) {
 				last = time.Now()
 			}
 		}
-		for i, want := range []time.Duration{250, 500, 1000, 2000, 2000, 2000} {
-			if got := pauses[i]; got < want*time.Millisecond || got > (want+2)*time.Millisecond {
-				t.Errorf("pause %d: got %v, want %d ms", i, got, want)
+		for i, ms := range []int{250, 500, 1000, 2000, 2000, 2000} {
+			want := time.Duration(ms) * time.Millisecond
+			if got := pauses[i]; got < want || got > want+2*time.Millisecond {
+				t.Errorf("pause %d: got %v, want %v", i, got, want)
 			}
 		}
 		result = nil

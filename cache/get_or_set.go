@@ -155,7 +155,7 @@ func refresh[T any](
 	l := newLeader(c, c.counters.of(key), full, ttl, s)
 	p := &passenger[T]{ctx: ctx, l: l}
 	// No key begins so: nobody waits for this flight, and each key has one.
-	_, _, _ = c.flights.join("\x00"+full, l.loading, func() ([]byte, error) { //nolint:errcheck // closed: nothing to refresh
+	_, _, _ = c.flights.join("\x00"+full, l.loading, func() ([]byte, error) {
 		value, err := p.fly(l.leadRefresh, load)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			c.cfg.Logger.Debug("a value was not refreshed", "key", full, "error", err)

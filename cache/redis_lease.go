@@ -97,7 +97,8 @@ func (s *redisStore) miss(ctx context.Context, queries []missQuery) ([]missed, e
 	var calls []scriptCall
 	for _, q := range queries {
 		calls = append(calls, scriptCall{
-			s.scripts.miss, []string{q.key, LeaseKey(q.key)},
+			s.scripts.miss,
+			[]string{q.key, LeaseKey(q.key)},
 			[]any{q.token, q.lease.Milliseconds(), q.useless, flagOf(q.keep)},
 		})
 		calls = s.captureCalls(calls, q.names, q.namesTTL)
@@ -161,7 +162,7 @@ func texts(cmds []*redis.Cmd) ([]string, error) {
 }
 
 func (s *redisStore) claim(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	return s.rdb.SetNX(ctx, LeaseKey(key), token, ttl).Result() //nolint:staticcheck // SET with NX is what it sends
+	return s.rdb.SetNX(ctx, LeaseKey(key), token, ttl).Result()
 }
 
 func (s *redisStore) extend(ctx context.Context, keys []string, token string, ttl time.Duration) ([]bool, error) {
