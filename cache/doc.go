@@ -18,9 +18,21 @@
 // must not see uncommitted rows. Inside an open REPEATABLE READ or SERIALIZABLE
 // transaction, and inside any transaction that has written, pass [NoFill].
 //
+// [GetOrSetMany] does so for many keys with one query, [For] binds key, TTL, tags
+// and the rest to a type once, and [Memoize] wraps a function.
+//
 // Values are stored as the codec writes them, plain JSON by default, under the
-// application's own names: any other client can read them. All bookkeeping is
-// in keys that begin with "freshet:".
+// application's own names: any other client can read them. Entries stored with
+// [WithTags], [WithFailSafe] or compression carry a short header that only this
+// library reads. All bookkeeping is in keys that begin with "freshet:".
+//
+// A read may ask for a bound: [AtLeast] for what had committed when a token was
+// taken, [Within] for an age. It is then served from the cache only where Redis
+// holds the proof, and otherwise from the database.
+//
+// When Redis is slow or gone, loading calls go to their loaders, one for each key
+// and Config.MaxLoads at once, and other calls return [ErrUnavailable]; nothing
+// has to be done for it to recover.
 //
 // [Applier] is the other side: it removes keys, and keeps the position that
 // says how far the stream of changes has been applied on the same Redis
