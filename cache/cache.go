@@ -132,6 +132,17 @@ func (c *Cache) failed(op, key string, err error) error {
 	return fmt.Errorf("%s %q: %w", op, key, err)
 }
 
+// failedAll is failed for a call on several keys.
+func (c *Cache) failedAll(op string, keys []string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return c.failed(op, strings.Join(keys, ", "), err)
+}
+
+// bare returns a key without the prefix.
+func (c *Cache) bare(full string) string { return full[len(c.cfg.Prefix):] }
+
 // unavailable reports whether an error says that the store does not serve, as
 // opposed to one about the call.
 func unavailable(err error) bool {
@@ -157,11 +168,10 @@ func (c *Cache) Delete(ctx context.Context, keys ...string) error {
 	if err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
-	names := strings.Join(keys, ", ")
-	ctx, end := c.observe(ctx, OpDelete, names)
+	ctx, end := c.observeKeys(ctx, OpDelete, keys)
 	_, err = c.store.remove(ctx, full)
 	c.changed(Invalidation{Keys: full})
-	err = c.failed("delete", names, err)
+	err = c.failedAll("delete", keys, err)
 	end("", err)
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Get returns the value of a key, or ErrMiss. With AtLeast or Within a value that
@@ -85,7 +84,7 @@ func getManyAs[T any](ctx context.Context, c *Cache, keys []string, of []*settin
 	if err != nil {
 		return nil, err
 	}
-	ctx, end := c.observe(ctx, OpGetMany, strings.Join(keys, ", "))
+	ctx, end := c.observeKeys(ctx, OpGetMany, keys)
 	err = getMany(ctx, c, keys, full, of, values)
 	end("", err)
 	if err != nil {

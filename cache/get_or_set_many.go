@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -37,7 +36,7 @@ func getOrSetMany[K comparable, T any](
 	if len(b.items) == 0 {
 		return b.values, nil
 	}
-	ctx, end := c.observe(ctx, OpGetOrSetMany, b.names())
+	ctx, end := c.observeKeys(ctx, OpGetOrSetMany, b.keys())
 	err := b.get(ctx)
 	end("", err)
 	return b.values, err
@@ -103,12 +102,12 @@ func (b *batch[K, T]) add(ids []K, key func(K) string, tags func(K) []string) er
 	return nil
 }
 
-func (b *batch[K, T]) names() string {
+func (b *batch[K, T]) keys() []string {
 	keys := make([]string, len(b.items))
 	for i, item := range b.items {
 		keys[i] = item.key
 	}
-	return strings.Join(keys, ", ")
+	return keys
 }
 
 // get collects what is there, and has the rest loaded.
@@ -124,7 +123,7 @@ func (b *batch[K, T]) get(ctx context.Context) error {
 	for i, item := range missing {
 		full[i] = item.full
 	}
-	b.loading, b.token = &loading{c: b.c, keys: full, ttl: b.ttl}, newToken()
+	b.loading, b.token = &loading{c: b.c, keys: full, ttl: b.ttl + b.s.failSafe}, newToken()
 	for i, item := range missing {
 		if b.s.bounded {
 			// Nobody may share a load that began before their call.

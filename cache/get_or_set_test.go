@@ -258,10 +258,10 @@ func TestCancelledCallerDisturbsNobody(t *testing.T) {
 // TestLeaseIsProlonged: a loader may take longer than a lease lasts.
 func TestLeaseIsProlonged(t *testing.T) {
 	t.Parallel()
-	onSharedStores(t, cache.Config{LeaseTTL: 150 * time.Millisecond}, func(b *backend) {
+	onSharedStores(t, cache.Config{LeaseTTL: 1500 * time.Millisecond}, func(b *backend) {
 		t := b.t
 		_, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, func(ctx context.Context) (string, error) {
-			return "slow", pause(ctx, 600*time.Millisecond)
+			return "slow", pause(ctx, 4*time.Second)
 		})
 		if err != nil {
 			t.Fatal(err)

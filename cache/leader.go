@@ -29,7 +29,7 @@ type leader struct {
 }
 
 func newLeader(c *Cache, n *counters, key string, ttl time.Duration, s *settings) *leader {
-	return &leader{c: c, n: n, key: key, ttl: ttl, s: s, loading: &loading{c: c, keys: []string{key}, ttl: ttl}}
+	return &leader{c: c, n: n, key: key, ttl: ttl, s: s, loading: &loading{c: c, keys: []string{key}, ttl: ttl + s.failSafe}}
 }
 
 type loadFunc func(context.Context) ([]byte, error)
@@ -63,6 +63,9 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 			}
 			if ok {
 				return payload, nil
+			}
+			if time.Now().Before(deadline) {
+				continue // it is known now to be of no use
 			}
 		case outcomeAbsent:
 			l.n.absent.Add(1)
@@ -111,7 +114,7 @@ func (l *leader) miss(ctx context.Context, token string) (missed, error) {
 	q := missQuery{key: l.key, token: token, lease: l.c.cfg.LeaseTTL, useless: l.useless, keep: l.keep}
 	if len(l.s.tags) > 0 {
 		l.loading.name(l.s.tags, true)
-		q.names, q.namesTTL = l.c.tagNames(l.s.tags), l.c.tagTTL(l.ttl+l.s.failSafe)
+		q.names, q.namesTTL = l.c.tagNames(l.s.tags), l.c.tagTTL(l.loading.ttl)
 	}
 	all, err := l.c.store.miss(ctx, []missQuery{q})
 	if err != nil {

@@ -69,9 +69,9 @@ func (l Lease) Fill(ctx context.Context, value any, ttl time.Duration) (stored b
 	}
 	f := l.c.store.fill(ctx, l.token, []entry{{key: l.key, value: l.c.encode(raw, meta), ttl: ttl}})[0]
 	if f.err == nil && !f.stored {
-		l.c.counters.of(l.key[len(l.c.cfg.Prefix):]).refused.Add(1)
+		l.c.counters.of(l.c.bare(l.key)).refused.Add(1)
 	}
-	return f.stored, l.c.failed("fill", l.key, f.err)
+	return f.stored, l.c.failed("fill", l.c.bare(l.key), f.err)
 }
 
 // Release gives the lease back without a value.
@@ -79,5 +79,5 @@ func (l Lease) Release(ctx context.Context) error {
 	if !l.Held() {
 		return nil
 	}
-	return l.c.failed("release", l.key, l.c.store.release(ctx, []string{l.key}, l.token))
+	return l.c.failed("release", l.c.bare(l.key), l.c.store.release(ctx, []string{l.key}, l.token))
 }

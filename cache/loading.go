@@ -11,8 +11,8 @@ import (
 // context: to tag what it loads, and to say where it was read.
 type loading struct {
 	c    *Cache
-	keys []string // whose leases are held
-	ttl  time.Duration
+	keys []string      // whose leases are held
+	ttl  time.Duration // of what is stored
 
 	mu      sync.Mutex
 	names   []string // of tags, that of all tags first; guarded by mu
@@ -49,7 +49,7 @@ func (l *loading) tag(ctx context.Context, tags []string) error {
 	gens, err := l.c.store.capture(ctx, names, l.c.tagTTL(l.ttl))
 	if err != nil {
 		l.refuse()
-		return l.c.failed("tag", l.keys[0], err)
+		return l.c.failed("tag", l.c.bare(l.keys[0]), err)
 	}
 	l.captured(names, gens)
 	return nil
@@ -106,7 +106,7 @@ func (l *loading) readStandby(ctx context.Context, replayed LSN) {
 		defer cancel()
 		// Read after the lease was taken: deletes that follow void that.
 		ahead, ok, err := l.c.store.ahead(ctx, l.c.cfg.Source, l.keys)
-		_ = l.c.failed("read how far deletes are", l.keys[0], err)
+		_ = l.c.failed("read how far deletes are", l.c.bare(l.keys[0]), err)
 		fresh = err == nil && ok && replayed > ahead
 	}
 	if !fresh {

@@ -96,7 +96,7 @@ func (s *memoryStore) captureAll(names []string, ttl time.Duration) []string {
 			gen = newGeneration()
 		}
 		if left := time.Until(s.tags[name].expires); !ok || left < ttl {
-			putText(s.tags, name, gen, ttl)
+			putText(s.tags, name, gen, ttl+ttl/4)
 		}
 		gens[i] = gen
 	}

@@ -1,6 +1,9 @@
 package cache
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // Observer is told of each call as it begins and as it ends, for traces and
 // histograms; package tracing has one for OpenTelemetry. Counts are to be had
@@ -48,6 +51,14 @@ func (c *Cache) observe(ctx context.Context, op Op, key string) (context.Context
 		return ctx, unobserved
 	}
 	return c.cfg.Observer.Observe(ctx, op, key)
+}
+
+// observeKeys is observe for a call on several keys.
+func (c *Cache) observeKeys(ctx context.Context, op Op, keys []string) (context.Context, func(Outcome, error)) {
+	if c.cfg.Observer == nil {
+		return ctx, unobserved
+	}
+	return c.cfg.Observer.Observe(ctx, op, strings.Join(keys, ", "))
 }
 
 func unobserved(Outcome, error) {}

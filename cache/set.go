@@ -106,7 +106,7 @@ func setMany[T any](
 	if err != nil {
 		return err
 	}
-	ctx, end := c.observe(ctx, OpSetMany, strings.Join(keys, ", "))
+	ctx, end := c.observeKeys(ctx, OpSetMany, keys)
 	err = c.setAll(ctx, keys, full, tags, ttl, &s, func(key string) ([]byte, error) { return c.cfg.Codec.Marshal(values[key]) })
 	end("", err)
 	return err

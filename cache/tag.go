@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -33,11 +32,8 @@ func checkTags(tags []string) error {
 }
 
 // tagTTL is how long a generation lasts at least that an entry is stored with:
-// the entry's own time and that of its loading. A margin keeps the generations of
-// busy tags from being prolonged by every call.
-func (c *Cache) tagTTL(ttl time.Duration) time.Duration {
-	return ttl + ttl/8 + 2*c.cfg.LoadTimeout
-}
+// the entry's own time and that of its loading.
+func (c *Cache) tagTTL(ttl time.Duration) time.Duration { return ttl + 2*c.cfg.LoadTimeout }
 
 // carries reports whether an entry was stored with all of the tags.
 func (m *entryMeta) carries(names []string) bool {
@@ -121,10 +117,10 @@ func (c *Cache) InvalidateTags(ctx context.Context, tags ...string) error {
 		return nil
 	}
 	names := c.tagNames(tags)[1:]
-	ctx, end := c.observe(ctx, OpInvalidateTags, strings.Join(tags, ", "))
+	ctx, end := c.observeKeys(ctx, OpInvalidateTags, tags)
 	err := c.store.dropTags(ctx, names)
 	c.changed(Invalidation{Tags: names})
-	err = c.failed("invalidate tags", strings.Join(tags, ", "), err)
+	err = c.failedAll("invalidate tags", tags, err)
 	end("", err)
 	return err
 }
