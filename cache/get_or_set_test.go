@@ -276,7 +276,7 @@ func TestLeaseIsProlonged(t *testing.T) {
 // lease expires.
 func TestDeadProcess(t *testing.T) {
 	t.Parallel()
-	onSharedStores(t, cache.Config{LoadTimeout: 200 * time.Millisecond, WaitLimit: 10 * time.Second}, func(b *backend) {
+	onSharedStores(t, cache.Config{LoadTimeout: 2 * time.Second, WaitLimit: 30 * time.Second}, func(b *backend) {
 		t := b.t
 		l, err := b.cache.Lease(t.Context(), "k")
 		if err != nil || !l.Held() {
