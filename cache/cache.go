@@ -35,7 +35,9 @@ type Cache struct {
 
 // Open opens the cache at a URL: redis://, rediss:// or unix:// as go-redis
 // parses them. Several addr= parameters make it a Redis Cluster, master_name=
-// a Sentinel group. With memory:// the entries are kept in this process, which
+// a Sentinel group. With rediss:// the parameters ca_file, cert_file and key_file
+// name PEM files: the authorities to trust instead of the system's, and the
+// client's certificate. With memory:// the entries are kept in this process, which
 // is for development; an empty URL does that too and logs a warning. Open does
 // not connect, and returns an error only for a URL that cannot be used.
 func Open(_ context.Context, url string, cfg Config) (*Cache, error) {

@@ -31,12 +31,17 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		return nil, fmt.Errorf("parse cache URL: %w", withoutURL(err))
 	}
 	query := u.Query()
+	secure, raw, err := tlsFiles(u)
+	if err != nil {
+		return nil, fmt.Errorf("parse cache URL: %w", err)
+	}
 	switch {
 	case query.Get("master_name") != "":
 		opts, err := redis.ParseFailoverURL(raw)
 		if err != nil {
 			return nil, fmt.Errorf("parse cache URL: %w", withoutURL(err))
 		}
+		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout, opts.MaxRetries = or(opts.WriteTimeout, l.io), or(opts.MaxRetries, l.retries)
 		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
@@ -46,6 +51,7 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parse cache URL: %w", withoutURL(err))
 		}
+		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout = or(opts.WriteTimeout, l.io)
 		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
@@ -56,6 +62,7 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parse cache URL: %w", withoutURL(err))
 		}
+		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout, opts.MaxRetries = or(opts.WriteTimeout, l.io), or(opts.MaxRetries, l.retries)
 		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
