@@ -48,7 +48,7 @@ func Open(_ context.Context, url string, cfg Config) (*Cache, error) {
 	if url == "" || isMemory(url) {
 		return newCache(newMemoryStore(cfg.MemoryEntries), cfg), nil
 	}
-	rdb, err := dial(url, limits{dial: 500 * time.Millisecond, io: 500 * time.Millisecond, retries: 1})
+	rdb, err := Dial(url, openTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,21 @@ import (
 // limits are the time-outs of a connection where the URL sets none.
 type limits struct {
 	dial, io time.Duration
-	retries  int // MaxRetries
+	pool     time.Duration // for a free connection; 0: as go-redis has it
+	backoff  time.Duration // the longest; 0: as go-redis has it
+	retries  int           // MaxRetries
+}
+
+// openTimeout is how long the calls of Open's client wait, each for one thing.
+const openTimeout = 500 * time.Millisecond
+
+// Dial makes a client as Open does: of a Cluster where the URL names several
+// addresses, of a Sentinel group where it names a master, else of one server. It
+// waits no longer than timeout to connect, to read, to write and for a free
+// connection, where the URL's parameters do not say otherwise, and repeats a
+// command once. It heeds contexts' deadlines. Dial does not connect.
+func Dial(rawURL string, timeout time.Duration) (redis.UniversalClient, error) {
+	return dial(rawURL, limits{dial: timeout, io: timeout, pool: timeout, backoff: timeout / 4, retries: 1})
 }
 
 // isMemory reports whether a URL asks for a store in this process.
@@ -22,9 +36,7 @@ func isMemory(raw string) bool {
 	return err == nil && u.Scheme == "memory"
 }
 
-// dial makes a client for a URL: of a Cluster where the URL names several
-// addresses, of a Sentinel group where it names a master, else of one server.
-// It does not connect.
+// dial is Dial with limits.
 func dial(raw string, l limits) (redis.UniversalClient, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -44,6 +56,7 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout, opts.MaxRetries = or(opts.WriteTimeout, l.io), or(opts.MaxRetries, l.retries)
+		opts.PoolTimeout, opts.MaxRetryBackoff = or(opts.PoolTimeout, l.pool), or(opts.MaxRetryBackoff, l.backoff)
 		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
 		return redis.NewFailoverClient(opts), nil
 	case query.Has("addr"):
@@ -53,7 +66,8 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		}
 		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
-		opts.WriteTimeout = or(opts.WriteTimeout, l.io)
+		opts.WriteTimeout, opts.PoolTimeout = or(opts.WriteTimeout, l.io), or(opts.PoolTimeout, l.pool)
+		opts.MaxRetryBackoff = or(opts.MaxRetryBackoff, l.backoff)
 		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
 		opts.MaintNotificationsConfig = noMaintenance()
 		return redis.NewClusterClient(opts), nil
@@ -65,6 +79,7 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout, opts.MaxRetries = or(opts.WriteTimeout, l.io), or(opts.MaxRetries, l.retries)
+		opts.PoolTimeout, opts.MaxRetryBackoff = or(opts.PoolTimeout, l.pool), or(opts.MaxRetryBackoff, l.backoff)
 		opts.DialerRetries, opts.ContextTimeoutEnabled = or(opts.DialerRetries, 1), true
 		opts.MaintNotificationsConfig = noMaintenance()
 		return redis.NewClient(opts), nil
