@@ -14,7 +14,7 @@ import (
 // sender that has said goodbye cannot go on.
 func (v *Invalidator) newAnnouncer() *near.Announcer {
 	v.terms++
-	return near.NewAnnouncer(v.stream.Conn(), v.cfg.Name, v.cfg.ID+"-"+strconv.Itoa(v.terms))
+	return near.NewAnnouncer(v.stream.Conn(), v.cfg.Name, v.cfg.ID+"-"+strconv.Itoa(v.terms), near.RoleInvalidator)
 }
 
 // announce tells near caches and the observer what a batch removed. It comes

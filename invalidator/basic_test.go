@@ -183,6 +183,9 @@ func TestBroadcastsWhatWasRemoved(t *testing.T) {
 			if beat.N != uint64(len(all)) {
 				t.Errorf("heartbeat names number %d after %d broadcasts", beat.N, len(all))
 			}
+			if beat.Role != near.RoleInvalidator {
+				t.Errorf("heartbeat of a %q, want %q", beat.Role, near.RoleInvalidator)
+			}
 			if beat.Bye {
 				break
 			}

@@ -12,12 +12,22 @@ import (
 // Every is the time between an announcer's heartbeats.
 const Every = time.Second
 
+// Roles of senders. A receiver may keep entries only while it hears an
+// invalidator, so it must be able to tell one.
+const (
+	RoleInvalidator = "invalidator" // applies what the database says
+	RoleLibrary     = "library"     // says what one process of the application did
+)
+
 // Announcer numbers and publishes one sender's broadcasts. It is safe for
 // concurrent use.
 type Announcer struct {
 	conn    *nats.Conn
 	subject string
 	sender  string
+	role    string
+	every   time.Duration
+	age     func() time.Duration // since the sender began
 
 	mu sync.Mutex
 	n  uint64 // of the last broadcast; guarded by mu, held while publishing
@@ -25,9 +35,13 @@ type Announcer struct {
 
 // NewAnnouncer returns an announcer for the instance with the given name. The
 // sender must be unique to this process and its start, as numbers begin at 1.
-// The connection stays the caller's.
-func NewAnnouncer(conn *nats.Conn, name, sender string) *Announcer {
-	return &Announcer{conn: conn, subject: Subject(name, sender), sender: sender}
+// The role is one of those above. The connection stays the caller's.
+func NewAnnouncer(conn *nats.Conn, name, sender, role string) *Announcer {
+	began := time.Now()
+	return &Announcer{
+		conn: conn, subject: Subject(name, sender), sender: sender, role: role,
+		every: Every, age: func() time.Duration { return time.Since(began) },
+	}
 }
 
 // Announce publishes what has been invalidated, in as many messages as the
@@ -53,7 +67,7 @@ func (a *Announcer) Announce(b Broadcast) error {
 
 // Run publishes heartbeats until ctx ends, and a last one that says so.
 func (a *Announcer) Run(ctx context.Context) error {
-	ticker := time.NewTicker(Every)
+	ticker := time.NewTicker(a.every)
 	defer ticker.Stop()
 	for {
 		// What fails here shows at the receivers as a late heartbeat.
@@ -70,7 +84,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 func (a *Announcer) beat(bye bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	data, err := Heartbeat{Sender: a.sender, N: a.n, Every: Every, Bye: bye}.Encode()
+	data, err := Heartbeat{Sender: a.sender, N: a.n, Every: a.every, Role: a.role, Age: a.age(), Bye: bye}.Encode()
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,11 @@ type Heartbeat struct {
 	N uint64 `json:"n"`
 	// Every is the time between heartbeats.
 	Every time.Duration `json:"every"`
+	// Role is the sender's role.
+	Role string `json:"role,omitempty"`
+	// Age is how long the sender had lived when it sent this, by its own clock.
+	// A sender that hears itself learns from it how long its messages take.
+	Age time.Duration `json:"age,omitempty"`
 	// Bye says that the sender has ended and sends no more.
 	Bye bool `json:"bye,omitempty"`
 }

@@ -28,7 +28,7 @@ func TestCodecGivesBackWhatItGot(t *testing.T) {
 	if err != nil || beat != nil || !reflect.DeepEqual(*got, sent) {
 		t.Errorf("got %+v, %v, %v, want %+v", got, beat, err, sent)
 	}
-	heart := near.Heartbeat{Sender: "inv.1", N: 7, Every: time.Second, Bye: true}
+	heart := near.Heartbeat{Sender: "inv.1", N: 7, Every: time.Second, Role: near.RoleLibrary, Age: time.Minute, Bye: true}
 	if data, err = heart.Encode(); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestAnnouncerNumbersSplitsAndBeats(t *testing.T) {
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		t.Fatal(err)
 	}
-	a := near.NewAnnouncer(connect(t, server.URL()), "shop", "inv.1 *")
+	a := near.NewAnnouncer(connect(t, server.URL()), "shop", "inv.1 *", near.RoleInvalidator)
 
 	// Three megabytes of keys, and one key that no message can hold.
 	want := map[string]bool{}
@@ -155,7 +155,7 @@ func TestAnnouncerNumbersSplitsAndBeats(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	if _, h := next(t, sub); h == nil || h.N != messages || h.Every != near.Every || h.Bye {
+	if _, h := next(t, sub); h == nil || h.N != messages || h.Every != near.Every || h.Role != near.RoleInvalidator || h.Age <= 0 || h.Bye {
 		t.Errorf("heartbeat: got %+v, want number %d", h, messages)
 	}
 	cancel()
