@@ -232,5 +232,6 @@ func (b *batch[K, T]) meta(item *batchItem[K]) (entryMeta, bool) {
 	m.tags = slices.DeleteFunc(m.tags, func(g generation) bool {
 		return !slices.Contains(item.tags, g.tag) && !b.loading.forAll(g.tag)
 	})
+	m.tagged = len(m.tags) > 0
 	return m, storable
 }

@@ -98,14 +98,16 @@ func (v *Invalidator) lead(ctx context.Context) error {
 	announcer := v.newAnnouncer()
 	beats, silence := context.WithCancel(context.WithoutCancel(ctx))
 	var beating sync.WaitGroup
-	beating.Go(func() { _ = announcer.Run(beats) }) // it has no error to tell
+	// Near caches trust what beats. Until the position has been taken over, a
+	// former owner may still apply what it then cannot announce.
+	beat := sync.OnceFunc(func() { beating.Go(func() { _ = announcer.Run(beats) }) }) // it has no error to tell
 	defer beating.Wait()
 	defer silence()
 
 	retry := backoff{min: 10 * time.Millisecond, max: time.Second}
 	for ctx.Err() == nil {
 		started := time.Now()
-		err := v.read(ctx, announcer)
+		err := v.read(ctx, announcer, beat)
 		if ctx.Err() != nil {
 			return nil
 		}

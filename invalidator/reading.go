@@ -50,8 +50,8 @@ type reading struct {
 	giveUp   func()          // ends what is done beyond that
 }
 
-// read performs one reading.
-func (v *Invalidator) read(ctx context.Context, announcer *near.Announcer) error {
+// read performs one reading. It calls taken once the position is its own.
+func (v *Invalidator) read(ctx context.Context, announcer *near.Announcer, taken func()) error {
 	v.stats.phase(StateLoading)
 	r := &reading{
 		v:       v,
@@ -83,6 +83,7 @@ func (v *Invalidator) read(ctx context.Context, announcer *near.Announcer) error
 	if err != nil || ctx.Err() != nil {
 		return err
 	}
+	taken()
 	v.redisBack(StateRedisFull)
 	r.reader, err = v.stream.NewReader(ctx, b.from)
 	if err != nil {
