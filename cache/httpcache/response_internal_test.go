@@ -1,0 +1,151 @@
+package httpcache
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func sample() *response {
+	r := &response{
+		status: 203, body: []byte("{\"a\":\"\u2028<>\"}\x00\xff"), stored: time.UnixMilli(1_700_000_000_123), ttl: 90 * time.Second, age: 3 * time.Second,
+		short: true, public: true, perCookie: true, varies: []string{"Accept", "Cookie"},
+		header: []field{{"Content-Type", []string{"text/plain"}}, {"X-None", nil}, {"X-Two", []string{"", "b"}}},
+	}
+	r.match, r.nonce = [16]byte{1, 2, 15: 16}, [8]byte{7: 9}
+	return r
+}
+
+func TestStoredForm(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]*response{
+		"full":  sample(),
+		"empty": {status: 204, stored: time.UnixMilli(0), body: []byte{}},
+	} {
+		raw, err := r.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got response
+		if err := got.UnmarshalBinary(raw); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(&got, r) {
+			t.Errorf("%s, binary: got %+v, want %+v", name, got, *r)
+		}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fromJSON *response
+		if err := json.Unmarshal(text, &fromJSON); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(fromJSON, r) {
+			t.Errorf("%s, JSON: got %+v, want %+v", name, fromJSON, r)
+		}
+	}
+}
+
+// TestForeignValues: what something else has stored is no response.
+func TestForeignValues(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`1`, `{}`, `""`, `"eA=="`, `"not base64"`, `[]`} {
+		var got response
+		if err := json.Unmarshal([]byte(text), &got); err == nil {
+			t.Errorf("%s was read", text)
+		}
+	}
+	raw, _ := sample().MarshalBinary()
+	for i := range raw {
+		var got response
+		if err := got.UnmarshalBinary(raw[:i]); !errors.Is(err, errFormat) {
+			t.Errorf("the first %d bytes were read: %v", i, err)
+		}
+	}
+	if err := new(response).UnmarshalBinary(append(raw, 0)); !errors.Is(err, errFormat) {
+		t.Errorf("a byte more was read: %v", err)
+	}
+}
+
+// FuzzStoredForm reads anything, and what can be read is written as it was.
+func FuzzStoredForm(f *testing.F) {
+	raw, _ := sample().MarshalBinary()
+	f.Add(raw)
+	f.Add([]byte{version, 0})
+	f.Add(append([]byte{version, 0}, bytes.Repeat([]byte{0xFF}, 40)...))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var r, again response
+		if err := r.UnmarshalBinary(raw); err != nil {
+			return
+		}
+		out, err := r.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.UnmarshalBinary(out); err != nil || !reflect.DeepEqual(r, again) {
+			t.Errorf("got %+v, %v, want %+v", again, err, r)
+		}
+		if len(out) > len(raw) {
+			t.Errorf("%d bytes became %d", len(raw), len(out))
+		}
+	})
+}
+
+// FuzzCacheControl compares the parser with a slower reading of the grammar where
+// nothing is quoted, and reads anything.
+func FuzzCacheControl(f *testing.F) {
+	f.Add("max-age=60, private")
+	f.Add(`private="a, no-store", s-maxage = 3,,public`)
+	f.Add(`a="\"`)
+	f.Add(`no-cache=,=,"`)
+	f.Fuzz(func(t *testing.T, line string) {
+		got := parseCacheControl(http.Header{"Cache-Control": {line}})
+		if got.maxAge < 0 || got.sMaxAge < 0 {
+			t.Errorf("negative: %+v", got)
+		}
+		if strings.Contains(line, `"`) {
+			return
+		}
+		var want directives
+		for part := range strings.SplitSeq(line, ",") {
+			name, argument, _ := strings.Cut(part, "=")
+			want.set(strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(argument))
+		}
+		if got != want {
+			t.Errorf("%q: got %+v, want %+v", line, got, want)
+		}
+	})
+}
+
+func FuzzEntityTags(f *testing.F) {
+	f.Add(`"a", W/"b"`, `"b"`)
+	f.Add(`"`, `"`)
+	f.Add(`*`, ``)
+	f.Fuzz(func(t *testing.T, line, tag string) {
+		if matchesTag([]string{line}, tag) && strings.TrimSpace(line) != "*" && !strings.Contains(line, strings.TrimPrefix(tag, "W/")) {
+			t.Errorf("%q matches %q", tag, line)
+		}
+	})
+}
+
+func TestPassesAreBounded(t *testing.T) {
+	t.Parallel()
+	var p passes
+	for i := range 2 * maxPasses {
+		p.mark(strings.Repeat("k", 1+i%7)+time.Duration(i).String(), i%2 == 0)
+	}
+	if got := len(p.byKey); got > maxPasses {
+		t.Errorf("got %d keys", got)
+	}
+	p.mark("k", false)
+	p.mark("k", true) // says less
+	if all, personal := p.of("k"); !all || personal {
+		t.Errorf("got %v, %v", all, personal)
+	}
+}
