@@ -54,8 +54,8 @@
 //
 // # What a response says
 //
-// X-Cache is HIT, MISS (the handler was called for the cache), BYPASS (it was
-// called, and the cache had no part in it) or STALE. X-Cache-Key is the entry's
-// key, hashed unless Config.PlainKey is set. Age and Cache-Status are those of
-// RFC 9111 and RFC 9211.
+// X-Cache is HIT, MISS (it was not there, and the handler was called), BYPASS (the
+// cache was not asked, or had nothing for this request) or STALE. X-Cache-Key is
+// the entry's key, hashed unless Config.PlainKey is set. Age and Cache-Status are
+// those of RFC 9111 and RFC 9211; Cache-Status says why a response is not stored.
 package httpcache

@@ -118,7 +118,7 @@ func (f *fill) clientLeft(why error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.left = why
-	if f.settled || errors.Is(why, context.DeadlineExceeded) { // a limit on the handler, not a client that left
+	if f.settled {
 		f.cancel(why)
 	}
 }

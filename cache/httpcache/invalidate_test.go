@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -47,6 +48,10 @@ func TestReadAfterWrite(t *testing.T) {
 				case "late": // commits when it has answered
 					fmt.Fprint(w, "done")
 					data.Add(1)
+				case "late flush": // and somebody reads before it has committed
+					w.(http.Flusher).Flush()
+					read.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/orders/1", http.NoBody))
+					data.Add(1)
 				case "created":
 					data.Add(1)
 					w.WriteHeader(http.StatusCreated)
@@ -64,11 +69,11 @@ func TestReadAfterWrite(t *testing.T) {
 			defer s.Close()
 			client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 			for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
-				for _, how := range []string{"", "flush", "long", "late", "created", "redirect"} {
+				for _, how := range []string{"", "flush", "long", "late", "late flush", "created", "redirect"} {
 					if _, err := fetch(t.Context(), s.URL+"/orders/1"); err != nil {
 						t.Fatal(err)
 					}
-					r, err := http.NewRequestWithContext(t.Context(), method, s.URL+"/orders/1?how="+how, http.NoBody)
+					r, err := http.NewRequestWithContext(t.Context(), method, s.URL+"/orders/1?how="+url.QueryEscape(how), http.NoBody)
 					if err != nil {
 						t.Fatal(err)
 					}

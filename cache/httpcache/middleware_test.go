@@ -132,8 +132,12 @@ func TestLifetime(t *testing.T) {
 						w.Header()[name] = lines
 					}
 				}}
-				h := httpcache.Middleware(c, httpcache.Config{TTL: time.Minute})(o)
-				want(t, get(t, h, "/"), "MISS")
+				h := httpcache.Middleware(c, plain(httpcache.Config{TTL: time.Minute}))(o)
+				first := get(t, h, "/")
+				want(t, first, "MISS")
+				if ttl, err := c.TTL(t.Context(), first.Header.Get("X-Cache-Key")); ttl != tc.lasts || err != nil {
+					t.Errorf("the entry lasts %v, %v, want %v", ttl, err, tc.lasts)
+				}
 				pause(t, tc.lasts-time.Second)
 				r := get(t, h, "/")
 				want(t, r, "HIT")

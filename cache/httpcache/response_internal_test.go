@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/freshet-dev/freshet/cache"
 )
 
 func sample() *response {
@@ -132,6 +134,17 @@ func FuzzEntityTags(f *testing.F) {
 			t.Errorf("%q matches %q", tag, line)
 		}
 	})
+}
+
+// TestAbandoned: a loader that nobody calls the handler for ends at once, and does
+// not count as a failing handler.
+func TestAbandoned(t *testing.T) {
+	t.Parallel()
+	f := newFill(&middleware{}, "k")
+	close(f.gone)
+	if _, err := f.load(t.Context()); !errors.Is(err, errAbandoned) || !errors.Is(err, cache.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestPassesAreBounded(t *testing.T) {
