@@ -195,7 +195,7 @@ func (b *batch[K, T]) store(ctx context.Context, items, leased []*batchItem[K], 
 		switch o := outcomes[i]; {
 		case o.found && storable:
 			fills = append(fills, item)
-			entries = append(entries, entry{item.full, c.encode(o.payload, meta), b.s.entryTTL(b.ttl) + b.s.failSafe})
+			entries = append(entries, entry{item.full, c.encode(o.payload, meta), b.s.entryTTL(b.loading.limited(b.ttl)) + b.s.failSafe})
 		case errors.Is(o.err, ErrNotFound) && storable && negative > 0:
 			absents, absentKeys = append(absents, item), append(absentKeys, item.full)
 		default:

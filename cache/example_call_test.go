@@ -404,3 +404,18 @@ func ExampleOrStaleError() {
 }
 
 var quiet = slog.New(slog.DiscardHandler)
+
+func ExampleLimitTTL() {
+	ctx := context.Background()
+	c, _ := cache.Open(ctx, "memory://", cache.Config{})
+	defer c.Close()
+
+	_, _ = cache.GetOrSet(ctx, c, "access-token", time.Hour, func(ctx context.Context) (string, error) {
+		cache.LimitTTL(ctx, 5*time.Minute) // what the issuer says of it
+		return "…", nil
+	})
+	ttl, _ := c.TTL(ctx, "access-token")
+	fmt.Println(ttl.Round(time.Minute))
+	// Output:
+	// 5m0s
+}

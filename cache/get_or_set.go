@@ -91,7 +91,7 @@ func getOrSet[T any](
 			return value, OutcomeHit, nil
 		}
 		// Stored by another version of the program.
-		l.useless, value = l.payload, *new(T)
+		l.useless, value = l.ident, *new(T)
 	}
 	if l.stale {
 		n.stale.Add(1)
@@ -117,6 +117,10 @@ func getOrSet[T any](
 
 // loadOnly calls a loader for one caller alone.
 func loadOnly[T any](ctx context.Context, c *Cache, n *counters, load func(context.Context) (T, error)) (T, error) {
+	if c.hasSlot(ctx) {
+		n.loads.Add(1)
+		return load(ctx)
+	}
 	select {
 	case c.loads <- struct{}{}:
 	case <-ctx.Done():
@@ -125,7 +129,7 @@ func loadOnly[T any](ctx context.Context, c *Cache, n *counters, load func(conte
 	}
 	defer func() { <-c.loads }()
 	n.loads.Add(1)
-	return load(ctx)
+	return load(c.withSlot(ctx))
 }
 
 // fly joins the flight of a key, or starts it, and waits for the outcome.

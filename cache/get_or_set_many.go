@@ -190,7 +190,7 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 				b.values[item.id] = value
 				continue
 			}
-			item.found.useless = item.found.payload
+			item.found.useless = item.found.ident
 		}
 		item.n.misses.Add(1)
 		missing = append(missing, item)

@@ -193,19 +193,32 @@ func (l *leader) orExpired(value []byte, err error) ([]byte, error) {
 func callLoader[T any](ctx context.Context, c *Cache, n *counters, key string, load func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.LoadTimeout)
 	defer cancel()
-	select {
-	case c.loads <- struct{}{}:
-	case <-ctx.Done():
-		var zero T
-		return zero, fmt.Errorf("load %q: wait for other loaders: %w", key, context.Cause(ctx))
+	if !c.hasSlot(ctx) {
+		select {
+		case c.loads <- struct{}{}:
+		case <-ctx.Done():
+			var zero T
+			return zero, fmt.Errorf("load %q: wait for other loaders: %w", key, context.Cause(ctx))
+		}
+		defer func() { <-c.loads }()
+		ctx = c.withSlot(ctx)
 	}
-	defer func() { <-c.loads }()
 	n.loads.Add(1)
 	ctx, end := c.observe(ctx, OpLoad, key)
 	value, err := call(ctx, load)
 	end("", err)
 	return value, err
 }
+
+// slotKey marks the context of a loader of one cache. What it loads within needs
+// no slot of its own: all of them could be held by loaders that wait for one.
+type slotKey struct{ c *Cache }
+
+func (c *Cache) withSlot(ctx context.Context) context.Context {
+	return context.WithValue(ctx, slotKey{c}, true)
+}
+
+func (c *Cache) hasSlot(ctx context.Context) bool { return ctx.Value(slotKey{c}) != nil }
 
 // loadLeased calls the loader while it holds the lease, and stores the outcome
 // if it still does afterwards.
@@ -221,7 +234,7 @@ func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([
 	negative := or(l.s.negativeTTL, c.cfg.NegativeTTL)
 	switch {
 	case err == nil && storable:
-		e := entry{key: l.key, value: c.encode(value, meta), ttl: l.s.entryTTL(l.ttl) + l.s.failSafe}
+		e := entry{key: l.key, value: c.encode(value, meta), ttl: l.s.entryTTL(l.loading.limited(l.ttl)) + l.s.failSafe}
 		f := c.store.fill(ctx, token, []entry{e})[0]
 		if f.stored {
 			c.recent.add(l.key)

@@ -24,14 +24,21 @@ func (c *Cache) Lease(ctx context.Context, key string) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	token := newToken()
-	all, err := c.store.miss(ctx, []missQuery{{key: full, token: token, lease: c.cfg.LoadTimeout}})
+	q := missQuery{key: full, token: newToken(), lease: c.cfg.LoadTimeout}
+	all, err := c.store.miss(ctx, []missQuery{q})
+	if err == nil && all[0].outcome == outcomePresent {
+		// It may be void by its tags, or expired.
+		if found := c.lookup(ctx, full, &settings{}); found.err == nil && !found.ok && found.useless != nil {
+			q.useless, q.keep = found.useless, found.keep
+			all, err = c.store.miss(ctx, []missQuery{q})
+		}
+	}
 	if err != nil {
 		return Lease{}, c.failed("lease", key, err)
 	}
 	l := Lease{c: c, key: full, load: &loading{c: c, keys: []string{full}}}
 	if all[0].outcome == outcomeLoad {
-		l.token = token
+		l.token = q.token
 	}
 	return l, nil
 }

@@ -15,10 +15,11 @@ type loading struct {
 	ttl  time.Duration // of what is stored
 
 	mu      sync.Mutex
-	names   []string // of tags, that of all tags first; guarded by mu
-	gens    []string // as they were captured, empty before; guarded by mu
-	shared  []string // those of the names that are every key's; guarded by mu
-	refused bool     // what is loaded must not be stored; guarded by mu
+	names   []string      // of tags, that of all tags first; guarded by mu
+	gens    []string      // as they were captured, empty before; guarded by mu
+	shared  []string      // those of the names that are every key's; guarded by mu
+	refused bool          // what is loaded must not be stored; guarded by mu
+	limit   time.Duration // of the TTL; 0: none; guarded by mu
 }
 
 type loadingKey struct{}
@@ -122,6 +123,34 @@ func (l *loading) meta(failSafe time.Duration) (entryMeta, bool) {
 	m := entryMeta{grace: failSafe}
 	m.withTags(l.names, l.gens)
 	return m, !l.refused && !slices.Contains(l.gens, "")
+}
+
+// limited returns the TTL that the loader permits.
+func (l *loading) limited(ttl time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.limit > 0 {
+		return min(ttl, l.limit)
+	}
+	return ttl
+}
+
+// LimitTTL shortens, inside a loader, the time for which what it loads is stored,
+// as for a value that says itself when it ends. It never lengthens it. Zero or
+// less means that it is not stored at all. Outside a loader it does nothing.
+func LimitTTL(ctx context.Context, ttl time.Duration) {
+	l := loadOf(ctx)
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case ttl <= 0:
+		l.refused = true
+	case l.limit == 0 || ttl < l.limit:
+		l.limit = ttl
+	}
 }
 
 // touches reports whether the load has captured one of the tags, or any.

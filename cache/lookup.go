@@ -14,7 +14,8 @@ type lookup struct {
 	tags    []string      // of the entry, with the prefix
 
 	expired []byte // the payload of an entry in its grace, for when the loader fails
-	useless []byte // what is there begins so, and is no value for this call; nil: nothing is there
+	ident   []byte // what is there begins so, and nothing else does; nil: nothing is there
+	useless []byte // the same, if it is no value for this call
 	keep    bool   // and must stay there until there is another
 
 	stale bool // nothing proves that what is there, or that nothing is there, meets the bound
@@ -84,12 +85,12 @@ func (c *Cache) ask(ctx context.Context, q query, s *settings) (judged, error) {
 // judge says what an answer is worth. It returns names of generations, or an
 // empty list where only the time left is missing, if it cannot without them.
 func (c *Cache) judge(l *lookup, a answer, names []string, timed bool, s *settings) (needed []string) {
-	l.payload, l.ok, l.left, l.tags, l.expired, l.useless, l.keep = nil, false, 0, nil, nil, nil, false
+	l.payload, l.ok, l.left, l.tags, l.expired, l.ident, l.useless, l.keep = nil, false, 0, nil, nil, nil, nil, false
 	if !a.ok {
 		return nil
 	}
 	e, err := decodeEntry(a.value)
-	l.useless = e.ident
+	l.ident, l.useless = e.ident, e.ident
 	if err != nil {
 		return nil
 	}

@@ -222,3 +222,60 @@ func TestNegativeTTLOfACall(t *testing.T) {
 		}
 	})
 }
+
+func TestLimitTTL(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		get := func(key string, limits ...time.Duration) {
+			t.Helper()
+			_, err := cache.GetOrSet(ctx, c, key, time.Hour, func(ctx context.Context) (int, error) {
+				for _, limit := range limits {
+					cache.LimitTTL(ctx, limit)
+				}
+				return 1, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		get("shorter", 2*time.Minute, time.Minute, 3*time.Minute)
+		if ttl, err := c.TTL(ctx, "shorter"); ttl > time.Minute || ttl < 30*time.Second || err != nil {
+			t.Errorf("got %v, %v, want a minute", ttl, err)
+		}
+		get("longer", 2*time.Hour)
+		if ttl, err := c.TTL(ctx, "longer"); ttl > time.Hour || err != nil {
+			t.Errorf("got %v, %v, want the call's hour", ttl, err)
+		}
+		get("over", 0)
+		if stored(t, c, "over")["over"] {
+			t.Error("what had ended was stored")
+		}
+		cache.LimitTTL(ctx, 1) // outside a loader
+	})
+}
+
+// TestNestedLoads: loaders that load do not wait for the slots they hold.
+func TestNestedLoads(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{MaxLoads: 1, LoadTimeout: time.Minute}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		var load func(depth int) func(context.Context) (int, error)
+		load = func(depth int) func(context.Context) (int, error) {
+			return func(ctx context.Context) (int, error) {
+				if depth == 0 {
+					return 1, nil
+				}
+				got, err := cache.GetOrSet(ctx, c, fmt.Sprint("depth:", depth), time.Minute, load(depth-1))
+				return got + 1, err
+			}
+		}
+		start := time.Now()
+		if got, err := cache.GetOrSet(ctx, c, "top", time.Minute, load(3)); got != 4 || err != nil {
+			t.Errorf("got %d, %v, want 4", got, err)
+		}
+		if took := time.Since(start); took > 30*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}

@@ -283,3 +283,39 @@ func TestTaggedValuesPerID(t *testing.T) {
 		}
 	})
 }
+
+// TestVoidEntryGivesTheLease: to whoever asks for it by hand too.
+func TestVoidEntryGivesTheLease(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		calls := 0
+		mustGetOrSet(t, c, "k", loaded(&calls), cache.WithTags("t"))
+		if lease, err := c.Lease(ctx, "k"); err != nil || lease.Held() {
+			t.Errorf("got %v, %v: there is a value", lease.Held(), err)
+		}
+		if err := c.InvalidateTags(ctx, "t"); err != nil {
+			t.Fatal(err)
+		}
+		if lease, err := c.Lease(ctx, "k"); err != nil || !lease.Held() {
+			t.Errorf("got %v, %v, want the lease", lease.Held(), err)
+		}
+	})
+}
+
+// TestTaggedValueOfAnotherType is replaced as a plain one is.
+func TestTaggedValueOfAnotherType(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		if err := cache.Set(ctx, c, "k", "text", time.Minute, cache.WithTags("t")); err != nil {
+			t.Fatal(err)
+		}
+		calls := 0
+		for range 2 {
+			if got := mustGetOrSet(t, c, "k", loaded(&calls), cache.WithTags("t")); got != 1 {
+				t.Errorf("got %d, want 1", got)
+			}
+		}
+	})
+}

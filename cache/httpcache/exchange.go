@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/freshet-dev/freshet/cache"
 )
@@ -114,33 +113,16 @@ func (x *exchange) find(fwd string) (res loaded, answered bool) {
 		if res, answered = x.join(fwd); answered {
 			return res, true
 		}
-		switch {
-		case errors.Is(res.err, errAbandoned), errors.Is(res.err, errPersonal) && !x.facts.credentials():
-			continue
-		case res.err == nil && x.useless(res.response):
-			// Whoever stored it could not shorten its time.
-			if err := x.m.c.Delete(x.r.Context(), x.key); err != nil {
-				return loaded{err: err}, false
-			}
-			continue
+		if !errors.Is(res.err, errAbandoned) && (!errors.Is(res.err, errPersonal) || x.facts.credentials()) {
+			break
 		}
-		break
 	}
 	return res, false
-}
-
-// useless reports whether a response that is in the cache has expired by its own
-// account.
-func (x *exchange) useless(r *response) bool {
-	return r.short && time.Since(r.stored) >= r.ttl+x.m.cfg.StaleIfError
 }
 
 // look reads the cache, and makes nothing.
 func (x *exchange) look() loaded {
 	r, err := cache.Get[*response](x.r.Context(), x.m.c, x.key)
-	if err == nil && x.useless(r) {
-		err = cache.ErrMiss
-	}
 	return loaded{response: r, err: err}
 }
 
@@ -167,9 +149,6 @@ func (x *exchange) join(fwd string) (res loaded, answered bool) {
 			done <- got
 		}()
 		got.response, got.err = cache.GetOrSet(ctx, x.m.c, x.key, x.m.cfg.TTL, f.load, x.m.callOptions(x.r)...)
-		if got.err == nil && f.mine(got.response) {
-			x.m.shorten(ctx, x.key, got.response)
-		}
 	})
 	select {
 	case loading := <-f.offer:

@@ -32,7 +32,6 @@ type fill struct {
 
 	mu      sync.Mutex
 	settled bool                    // guarded by mu
-	made    *response               // what it was settled with; guarded by mu
 	left    error                   // why the client's context ended; guarded by mu
 	cancel  context.CancelCauseFunc // ends the handler's context; guarded by mu
 }
@@ -60,14 +59,17 @@ func (f *fill) load(ctx context.Context) (*response, error) {
 	case <-f.gone:
 		return nil, errAbandoned
 	}
+	var o outcome
 	select {
-	case o := <-f.outcome:
-		return o.response, o.err
+	case o = <-f.outcome:
 	case <-ctx.Done():
 		f.settle(nil, errTooLong)
-		o := <-f.outcome
-		return o.response, o.err
+		o = <-f.outcome
 	}
+	if o.response != nil {
+		cache.LimitTTL(ctx, o.response.ttl) // which may be shorter than Config.TTL
+	}
+	return o.response, o.err
 }
 
 // settle ends the wait of the others, and reports whether it was the first to.
@@ -77,7 +79,7 @@ func (f *fill) settle(r *response, err error) bool {
 	if f.settled {
 		return false
 	}
-	f.settled, f.made = true, r
+	f.settled = true
 	f.outcome <- outcome{r, err}
 	// From now on the handler works for its client alone.
 	if f.left != nil && f.cancel != nil {
@@ -103,13 +105,6 @@ func (f *fill) open() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.settled
-}
-
-// mine reports whether a response is the one that was made here.
-func (f *fill) mine(r *response) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return r != nil && f.made == r
 }
 
 // clientLeft is called when the client's context has ended. The handler goes on

@@ -1,7 +1,6 @@
 package httpcache
 
 import (
-	"context"
 	"net/http"
 	"sync/atomic"
 
@@ -79,13 +78,4 @@ func (m *middleware) callOptions(r *http.Request) []cache.CallOption {
 		return m.options
 	}
 	return append(m.options[:len(m.options):len(m.options)], cache.WithTags(tags...))
-}
-
-// shorten makes an entry end with the response's own lifetime, where that is
-// shorter than the one it was stored for. Should it fail, readers see that the
-// response has expired.
-func (m *middleware) shorten(ctx context.Context, key string, r *response) {
-	if r.short {
-		_, _ = m.c.Touch(ctx, key, r.ttl+m.cfg.StaleIfError) // the cache counts errors
-	}
 }

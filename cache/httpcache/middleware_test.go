@@ -157,28 +157,6 @@ func pause(t *testing.T, d time.Duration) {
 	<-time.After(d)
 }
 
-// TestOverlongEntry finds a response that is in the cache for longer than it
-// wanted to be, as a process leaves it that dies too early.
-func TestOverlongEntry(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		c := openMemory(t)
-		o := &origin{serve: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Cache-Control", "max-age=5") }}
-		h := httpcache.Middleware(c, httpcache.Config{PlainKey: true})(o)
-		key := get(t, h, "/").Header.Get("X-Cache-Key")
-		if ok, err := c.Touch(t.Context(), key, time.Hour); !ok || err != nil {
-			t.Fatal(ok, err)
-		}
-		want(t, get(t, h, "/"), "HIT")
-		pause(t, 5*time.Second)
-		if got := ask(t, h, http.MethodHead, "/"); got.Header.Get("X-Cache") != "MISS" {
-			t.Errorf("HEAD: got %q", got.Header.Get("X-Cache"))
-		}
-		want(t, get(t, h, "/"), "MISS")
-		want(t, get(t, h, "/"), "HIT")
-	})
-}
-
 func TestStaleIfError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

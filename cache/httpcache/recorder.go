@@ -82,7 +82,7 @@ func (c *recorder) WriteHeader(status int) {
 func (c *recorder) keep(p plan, status int, now time.Time) {
 	h := c.x.w.Header()
 	c.kept = &response{
-		status: status, header: keep(c.before, h), stored: now, ttl: p.ttl, short: p.ttl < c.x.m.cfg.TTL,
+		status: status, header: keep(c.before, h), stored: now, ttl: p.ttl,
 		age: seconds(h.Get("Age")), public: p.public, perCookie: p.perCookie,
 	}
 	c.kept.variesFrom(c.x.r, p.varies)

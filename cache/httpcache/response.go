@@ -22,7 +22,6 @@ type response struct {
 	stored time.Time     // when the handler wrote the header
 	ttl    time.Duration // from then on
 	age    time.Duration // it had then
-	short  bool          // ttl is shorter than the entry was stored for
 
 	public    bool // it may answer requests with credentials
 	perCookie bool // Cookie is one of varies
@@ -102,10 +101,9 @@ var errFormat = errors.New("httpcache: not a stored response")
 // last, the body's length and the body. Texts have their length before them.
 const (
 	version       = 1
-	flagShort     = 1
-	flagPublic    = 2
-	flagPerCookie = 4
-	knownFlags    = flagShort | flagPublic | flagPerCookie
+	flagPublic    = 1
+	flagPerCookie = 2
+	knownFlags    = flagPublic | flagPerCookie
 )
 
 // MarshalBinary returns the stored form.
@@ -116,9 +114,6 @@ func (r *response) append(out []byte) []byte {
 		out = make([]byte, 0, len(r.body)+r.headSize())
 	}
 	flags := byte(0)
-	if r.short {
-		flags |= flagShort
-	}
 	if r.public {
 		flags |= flagPublic
 	}
@@ -171,7 +166,7 @@ func (r *response) decode(raw []byte) error {
 		return fmt.Errorf("%w: version or flags", errFormat)
 	}
 	in := reader{rest: raw[2:]}
-	got := response{short: raw[1]&flagShort != 0, public: raw[1]&flagPublic != 0, perCookie: raw[1]&flagPerCookie != 0}
+	got := response{public: raw[1]&flagPublic != 0, perCookie: raw[1]&flagPerCookie != 0}
 	got.stored = time.UnixMilli(int64(in.number(maxMillis)))
 	got.ttl = time.Duration(in.number(maxMillis)) * time.Millisecond
 	got.age = time.Duration(in.number(maxMillis)) * time.Millisecond

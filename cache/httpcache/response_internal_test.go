@@ -16,7 +16,7 @@ import (
 func sample() *response {
 	r := &response{
 		status: 203, body: []byte("{\"a\":\"\u2028<>\"}\x00\xff"), stored: time.UnixMilli(1_700_000_000_123), ttl: 90 * time.Second, age: 3 * time.Second,
-		short: true, public: true, perCookie: true, varies: []string{"Accept", "Cookie"},
+		public: true, perCookie: true, varies: []string{"Accept", "Cookie"},
 		header: []field{{"Content-Type", []string{"text/plain"}}, {"X-None", nil}, {"X-Two", []string{"", "b"}}},
 	}
 	r.match, r.nonce = [16]byte{1, 2, 15: 16}, [8]byte{7: 9}
