@@ -70,7 +70,7 @@ install-test:
 
 .PHONY: clean
 clean: ## remove what make has built here, tools included
-	rm -rf bin .tools coverage.out
+	rm -rf bin .tools coverage.out cache/interop/node_modules
 
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint $(GOLANGCI) into .tools/, once; it takes a few minutes"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what freshet's demo and tests need beside Go, where it is missing:
 # the Postgres and Redis servers, and with --test the C compiler that Go's race
-# detector links with. Says nothing and changes nothing when all is there.
+# detector links with, Node.js with npm, and the packages of cache/interop. Says
+# nothing and changes nothing when all is there.
 #
 # Freshet starts servers of its own, in temporary folders. The packages' own
 # services are therefore not left running: no Postgres cluster is created, and
@@ -38,11 +39,30 @@ has_redis() { [ -n "${FRESHET_REDIS_BIN:-}" ] || has redis-server || has valkey-
 # On macOS the race detector brings what it needs.
 has_compiler() { [ "$(uname)" = Darwin ] || has "${CC:-gcc}" || has clang; }
 
+# npm is needed only to bring the packages.
+modules=$(cd "$(dirname "$0")/.." && pwd)/cache/interop
+has_modules() { [ -f "$modules/node_modules/.package-lock.json" ] && [ ! "$modules/package-lock.json" -nt "$modules/node_modules/.package-lock.json" ]; }
+has_node() { has node && { has npm || has_modules; }; }
+
 missing=()
 has_postgres || missing+=(postgres)
 has_redis || missing+=(redis)
-if [ "$test" = yes ] && ! has_compiler; then missing+=(compiler); fi
-if [ "${#missing[@]}" -eq 0 ]; then exit 0; fi
+if [ "$test" = yes ]; then
+	has_compiler || missing+=(compiler)
+	has_node || missing+=(node)
+fi
+
+# The packages come last: npm may have to be installed first.
+install_modules() {
+	if [ "$test" = no ] || has_modules; then return; fi
+	echo "install-servers: fetching the packages of cache/interop with npm"
+	npm ci --prefix "$modules" --no-audit --no-fund --loglevel=error --ignore-scripts >/dev/null
+}
+
+if [ "${#missing[@]}" -eq 0 ]; then
+	install_modules
+	exit 0
+fi
 
 wants() {
 	local m
@@ -66,6 +86,7 @@ install_with_apt() {
 	if wants postgres; then packages+=(postgresql); fi
 	if wants redis; then packages+=(redis-server); fi
 	if wants compiler; then packages+=(gcc libc6-dev); fi
+	if wants node; then packages+=(nodejs npm); fi
 	echo "install-servers: installing ${packages[*]} with apt-get"
 
 	# postgresql-common reads this folder while the server package is set up,
@@ -91,6 +112,7 @@ install_with_brew() {
 	local packages=()
 	if wants postgres; then packages+=(postgresql@17); fi
 	if wants redis; then packages+=(redis); fi
+	if wants node; then packages+=(node); fi
 	echo "install-servers: installing ${packages[*]} with brew"
 	brew install --quiet "${packages[@]}"
 }
@@ -105,11 +127,13 @@ else
 		if wants postgres; then echo "  the PostgreSQL server, 15 or later (programs initdb and postgres; set FRESHET_PG_BIN to their folder if it is unusual)"; fi
 		if wants redis; then echo "  the Redis server, 6.2 or later, or Valkey (program redis-server or valkey-server in PATH)"; fi
 		if wants compiler; then echo "  a C compiler, for Go's race detector (program gcc)"; fi
+		if wants node; then echo "  Node.js, 14 or later, with npm (programs node and npm)"; fi
 	} >&2
 	exit 1
 fi
 
-if ! has_postgres || ! has_redis || { [ "$test" = yes ] && ! has_compiler; }; then
+if ! has_postgres || ! has_redis || { [ "$test" = yes ] && { ! has_compiler || ! has_node; }; }; then
 	echo "install-servers: installed, but the programs are still not found: see FRESHET_PG_BIN and FRESHET_REDIS_BIN" >&2
 	exit 1
 fi
+install_modules
