@@ -35,7 +35,6 @@ func getAs[T any](ctx context.Context, c *Cache, key string, s *settings) (T, er
 
 func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T, Outcome, error) {
 	n := c.counters.of(key)
-	var value T
 	if !s.bounded && c.cfg.Near != nil {
 		if value, ok := nearGet[T](c, full); ok {
 			n.near.Add(1)
@@ -46,6 +45,7 @@ func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T
 	if l.stale {
 		n.stale.Add(1)
 	}
+	var value T // behind what a near hit needs, which allocates nothing
 	switch {
 	case l.err != nil:
 		return value, "", c.failed("get", key, l.err)

@@ -17,7 +17,7 @@ type leader struct {
 	n       *counters
 	key     string
 	ttl     time.Duration
-	s       *settings
+	s       settings // a copy: what a hit needs of them stays on its stack
 	loading *loading
 
 	unread    bool        // nothing has been read before: this may be a hit
@@ -29,7 +29,7 @@ type leader struct {
 }
 
 func newLeader(c *Cache, n *counters, key string, ttl time.Duration, s *settings) *leader {
-	return &leader{c: c, n: n, key: key, ttl: ttl, s: s, loading: &loading{c: c, keys: []string{key}, ttl: ttl + s.failSafe}}
+	return &leader{c: c, n: n, key: key, ttl: ttl, s: *s, loading: &loading{c: c, keys: []string{key}, ttl: ttl + s.failSafe}}
 }
 
 type loadFunc func(context.Context) ([]byte, error)
@@ -129,7 +129,7 @@ func (l *leader) present(ctx context.Context, m missed) ([]byte, bool) {
 	if e, err := decodeEntry(m.value); err == nil && e.plain() && len(l.s.tags) == 0 {
 		return e.payload, true
 	}
-	s := *l.s
+	s := l.s
 	s.bounded = false
 	got := l.c.lookup(ctx, l.key, &s)
 	if got.err == nil && !got.ok {

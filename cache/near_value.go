@@ -17,22 +17,28 @@ type nearPayload []byte
 // through a copy are kept as they are, those with a Clone method are cloned,
 // and all others are decoded again.
 func nearGet[T any](c *Cache, full string) (T, bool) {
-	var value T
 	kept, ok := c.cfg.Near.Get(full)
 	if !ok {
-		return value, false
+		return *new(T), false
 	}
-	if payload, ok := kept.(nearPayload); ok {
-		if err := c.cfg.Codec.Unmarshal(payload, &value); err != nil {
-			return *new(T), false // another type's
+	if value, ok := kept.(T); ok {
+		if own, ok := kept.(cloner[T]); ok {
+			return own.Clone(), true
 		}
 		return value, true
 	}
-	if value, ok = kept.(T); !ok {
-		return value, false
+	payload, ok := kept.(nearPayload)
+	if !ok {
+		return *new(T), false // another type's
 	}
-	if own, ok := kept.(cloner[T]); ok {
-		return own.Clone(), true
+	return nearDecode[T](c, payload)
+}
+
+// nearDecode is apart so that a value that needs no decoding is not allocated.
+func nearDecode[T any](c *Cache, payload nearPayload) (T, bool) {
+	var value T
+	if err := c.cfg.Codec.Unmarshal(payload, &value); err != nil {
+		return *new(T), false // another type's
 	}
 	return value, true
 }

@@ -235,3 +235,34 @@ func TestHeardInvalidationForgetsTheFlight(t *testing.T) {
 		})
 	}
 }
+
+// A near hit is so short that a single allocation would double it.
+func TestNearHitAllocatesNothing(t *testing.T) { //nolint:paralleltest // others would allocate meanwhile
+	type price struct {
+		ID    int64
+		Total string
+		Since time.Time
+	}
+	near := newFakeNear()
+	c, err := cache.Open(t.Context(), "memory://", cache.Config{Near: near})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	want := price{1, "129.90", time.Unix(1, 0).UTC()}
+	near.Put("price:1", cache.NearEntry{Value: want}, 0)
+	load := func(context.Context) (price, error) { return price{}, errBoom }
+	for name, read := range map[string]func() (price, error){
+		"Get":      func() (price, error) { return cache.Get[price](t.Context(), c, "price:1") },
+		"GetOrSet": func() (price, error) { return cache.GetOrSet(t.Context(), c, "price:1", time.Minute, load) },
+	} {
+		allocs := testing.AllocsPerRun(100, func() {
+			if got, err := read(); got != want || err != nil {
+				t.Errorf("%s: got %v, %v", name, got, err)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%s: %v allocations, want none", name, allocs)
+		}
+	}
+}
