@@ -65,10 +65,12 @@ func getOrSet[T any](
 		}
 	}
 	var value T
-	if !s.bounded && !s.noFill && s.refreshAhead == 0 && !c.recent.has(full) {
+	predicted := c.recent.predict(full)
+	if !s.bounded && !s.noFill && s.refreshAhead == 0 &&
+		(predicted == gone || predicted == unknown && !n.strangers.expectsValue()) {
 		// Likely a miss: the value is asked for together with the lease.
 		ld := newLeader(c, n, full, ttl, s)
-		ld.unread = true
+		ld.unread, ld.stranger = true, predicted == unknown
 		value, err := fly(ctx, ld, load)
 		if !errors.Is(err, errDecode) {
 			return value, ld.outcome(), err
@@ -83,7 +85,10 @@ func getOrSet[T any](
 	case l.ok:
 		if err := c.cfg.Codec.Unmarshal(l.payload, &value); err == nil {
 			n.hits.Add(1)
-			c.recent.add(full)
+			if predicted != present {
+				c.recent.add(full)
+				n.strangers.saw(true)
+			}
 			nearPut(c, full, value, &l)
 			if s.refreshAhead > 0 && l.left > 0 && l.left < s.refreshAhead && !s.noFill {
 				refresh(ctx, c, key, full, ttl, load, s)
@@ -100,6 +105,9 @@ func getOrSet[T any](
 		}
 	}
 	n.misses.Add(1)
+	if predicted == unknown {
+		n.strangers.saw(false)
+	}
 	c.recent.remove(full)
 	if s.noFill {
 		value, err := loadOnly(ctx, c, n, load)

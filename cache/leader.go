@@ -21,6 +21,7 @@ type leader struct {
 	loading *loading
 
 	unread    bool        // nothing has been read before: this may be a hit
+	stranger  bool        // nothing is remembered of the key
 	hit       atomic.Bool // it was
 	storeDown bool        // the read before has failed: do not try the lease
 	useless   []byte      // of what is there, as in lookup
@@ -92,6 +93,9 @@ const maxPause = 25 * time.Millisecond
 
 // countRead counts what a read would have that was spared.
 func (l *leader) countRead(hit bool) {
+	if l.stranger {
+		l.n.strangers.saw(hit)
+	}
 	if hit {
 		l.hit.Store(true)
 		l.n.hits.Add(1)

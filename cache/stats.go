@@ -38,6 +38,8 @@ const maxPrefixes = 100
 
 type counters struct {
 	hits, near, misses, absent, loads, refused, refreshes, fallbacks, waits, shared, stale, errors atomic.Int64
+
+	strangers trend // of the keys that nothing is remembered of
 }
 
 func (n *counters) counts() Counts {
