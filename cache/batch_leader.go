@@ -170,7 +170,7 @@ func (b *batch[K, T]) outcome(item *batchItem[K], loaded map[K]T, err error) loa
 	if !ok {
 		return loadedItem[T]{err: ErrNotFound}
 	}
-	payload, err := b.c.cfg.Codec.Marshal(value)
+	payload, err := b.c.marshal(value)
 	if err != nil {
 		return loadedItem[T]{err: fmt.Errorf("encode %q: %w", item.key, err)}
 	}

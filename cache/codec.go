@@ -8,6 +8,33 @@ type Codec interface {
 	Unmarshal(data []byte, v any) error
 }
 
+// Marshaler is a value that writes its stored form itself, past the codec. A type
+// that has it must have Unmarshaler too.
+type Marshaler interface {
+	MarshalCache() ([]byte, error)
+}
+
+// Unmarshaler reads what Marshaler wrote. It may keep data, and must not change
+// it.
+type Unmarshaler interface {
+	UnmarshalCache(data []byte) error
+}
+
+func (c *Cache) marshal(value any) ([]byte, error) {
+	if own, ok := value.(Marshaler); ok {
+		return own.MarshalCache()
+	}
+	return c.cfg.Codec.Marshal(value)
+}
+
+// unmarshal decodes into what value points to.
+func (c *Cache) unmarshal(data []byte, value any) error {
+	if own, ok := value.(Unmarshaler); ok {
+		return own.UnmarshalCache(data)
+	}
+	return c.cfg.Codec.Unmarshal(data, value)
+}
+
 // JSON is the default codec. What it writes any other client can read.
 type JSON struct{}
 

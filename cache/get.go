@@ -56,7 +56,7 @@ func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T
 		return value, OutcomeMiss, ErrMiss
 	}
 	n.hits.Add(1)
-	if err := c.cfg.Codec.Unmarshal(l.payload, &value); err != nil {
+	if err := c.unmarshal(l.payload, &value); err != nil {
 		return *new(T), OutcomeHit, fmt.Errorf("decode %q: %w", key, err)
 	}
 	nearPut(c, full, value, &l)
@@ -130,7 +130,7 @@ func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*se
 			continue
 		}
 		var value T
-		if err := c.cfg.Codec.Unmarshal(l.payload, &value); err != nil {
+		if err := c.unmarshal(l.payload, &value); err != nil {
 			return fmt.Errorf("decode %q: %w", key, err)
 		}
 		n.hits.Add(1)

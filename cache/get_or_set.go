@@ -83,7 +83,7 @@ func getOrSet[T any](
 	case l.err != nil:
 		n.errors.Add(1)
 	case l.ok:
-		if err := c.cfg.Codec.Unmarshal(l.payload, &value); err == nil {
+		if err := c.unmarshal(l.payload, &value); err == nil {
 			n.hits.Add(1)
 			if predicted != present {
 				c.recent.add(full)
@@ -195,7 +195,7 @@ func (p *passenger[T]) fly(lead func(context.Context, loadFunc) ([]byte, error),
 		if err != nil {
 			return nil, err
 		}
-		raw, err := c.cfg.Codec.Marshal(v)
+		raw, err := c.marshal(v)
 		if err != nil {
 			return nil, fmt.Errorf("encode %q: %w", p.l.key, err)
 		}
@@ -226,7 +226,7 @@ func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
 		return p.loaded, nil
 	}
 	// Everybody else gets a value of their own, which they may change.
-	if err := c.cfg.Codec.Unmarshal(fl.value, &value); err != nil {
+	if err := c.unmarshal(fl.value, &value); err != nil {
 		return *new(T), fmt.Errorf("%w of %q: %w", errDecode, p.l.key, err)
 	}
 	return value, nil

@@ -185,7 +185,7 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 		}
 		if item.found.ok && err == nil {
 			var value T
-			if decodeErr := b.c.cfg.Codec.Unmarshal(item.found.payload, &value); decodeErr == nil {
+			if decodeErr := b.c.unmarshal(item.found.payload, &value); decodeErr == nil {
 				item.n.hits.Add(1)
 				b.values[item.id] = value
 				continue
@@ -257,7 +257,7 @@ func (b *batch[K, T]) wait(ctx context.Context, items []*batchItem[K]) error {
 		}
 		var value T
 		if err == nil {
-			err = b.c.cfg.Codec.Unmarshal(item.flight.value, &value)
+			err = b.c.unmarshal(item.flight.value, &value)
 		}
 		switch {
 		case err == nil:

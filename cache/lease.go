@@ -66,7 +66,7 @@ func (l Lease) Fill(ctx context.Context, value any, ttl time.Duration) (stored b
 	if !l.Held() {
 		return false, nil
 	}
-	raw, err := l.c.cfg.Codec.Marshal(value)
+	raw, err := l.c.marshal(value)
 	if err != nil {
 		return false, fmt.Errorf("encode %q: %w", l.key, err)
 	}

@@ -37,7 +37,7 @@ func nearGet[T any](c *Cache, full string) (T, bool) {
 // nearDecode is apart so that a value that needs no decoding is not allocated.
 func nearDecode[T any](c *Cache, payload nearPayload) (T, bool) {
 	var value T
-	if err := c.cfg.Codec.Unmarshal(payload, &value); err != nil {
+	if err := c.unmarshal(payload, &value); err != nil {
 		return *new(T), false // another type's
 	}
 	return value, true

@@ -22,7 +22,7 @@ func Set[T any](ctx context.Context, c *Cache, key string, value T, ttl time.Dur
 	if err != nil {
 		return err
 	}
-	raw, err := c.cfg.Codec.Marshal(value)
+	raw, err := c.marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode %q: %w", key, err)
 	}
@@ -107,7 +107,7 @@ func setMany[T any](
 		return err
 	}
 	ctx, end := c.observeKeys(ctx, OpSetMany, keys)
-	err = c.setAll(ctx, keys, full, tags, ttl, &s, func(key string) ([]byte, error) { return c.cfg.Codec.Marshal(values[key]) })
+	err = c.setAll(ctx, keys, full, tags, ttl, &s, func(key string) ([]byte, error) { return c.marshal(values[key]) })
 	end("", err)
 	return err
 }

@@ -252,3 +252,40 @@ func TestUselessValueIsReplacedOnce(t *testing.T) {
 		}
 	})
 }
+
+// point writes its own stored form.
+type point struct{ x, y byte }
+
+func (p point) MarshalCache() ([]byte, error) { return []byte{p.x, p.y}, nil }
+
+func (p *point) UnmarshalCache(data []byte) error {
+	if len(data) != 2 {
+		return fmt.Errorf("%d bytes", len(data))
+	}
+	p.x, p.y = data[0], data[1]
+	return nil
+}
+
+func TestValuesThatEncodeThemselves(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		want := point{0xff, 0xf7} // what a header begins with, too
+		for range 2 {
+			got, err := cache.GetOrSet(ctx, c, "p", time.Minute, func(context.Context) (point, error) { return want, nil })
+			if got != want || err != nil {
+				t.Errorf("got %v, %v, want %v", got, err, want)
+			}
+		}
+		many, err := cache.GetOrSetMany(ctx, c, []string{"p", "q"}, func(k string) string { return k }, time.Minute,
+			func(context.Context, []string) (map[string]point, error) { return map[string]point{"q": {1, 2}}, nil })
+		if err != nil || many["p"] != want || many["q"] != (point{1, 2}) {
+			t.Errorf("got %v, %v", many, err)
+		}
+		if b.rdb != nil {
+			if raw := b.rdb.Get(ctx, b.cfg.Prefix+"q").Val(); raw != "\x01\x02" {
+				t.Errorf("stored %q", raw)
+			}
+		}
+	})
+}

@@ -122,8 +122,8 @@ func (x *exchange) find(fwd string) (res loaded, answered bool) {
 
 // look reads the cache, and makes nothing.
 func (x *exchange) look() loaded {
-	r, err := cache.Get[*response](x.r.Context(), x.m.c, x.key)
-	return loaded{response: r, err: err}
+	r, err := cache.Get[stored](x.r.Context(), x.m.c, x.key)
+	return loaded{response: r.response, err: err}
 }
 
 // join reads the cache, waits for the response where it is being made, and makes
@@ -148,7 +148,8 @@ func (x *exchange) join(fwd string) (res loaded, answered bool) {
 			got.thrown = recover()
 			done <- got
 		}()
-		got.response, got.err = cache.GetOrSet(ctx, x.m.c, x.key, x.m.cfg.TTL, f.load, x.m.callOptions(x.r)...)
+		r, err := cache.GetOrSet(ctx, x.m.c, x.key, x.m.cfg.TTL, f.load, x.m.callOptions(x.r)...)
+		got.response, got.err = r.response, err
 	})
 	select {
 	case loading := <-f.offer:

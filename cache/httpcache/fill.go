@@ -49,15 +49,15 @@ func newFill(m *middleware, key string) *fill {
 }
 
 // load is the loader. It waits for what the handler makes.
-func (f *fill) load(ctx context.Context) (*response, error) {
+func (f *fill) load(ctx context.Context) (stored, error) {
 	defer f.m.leading.Add(-1)
 	if f.m.leading.Add(1) > maxLeading {
-		return nil, errBusy
+		return stored{}, errBusy
 	}
 	select {
 	case f.offer <- ctx:
 	case <-f.gone:
-		return nil, errAbandoned
+		return stored{}, errAbandoned
 	}
 	var o outcome
 	select {
@@ -69,7 +69,7 @@ func (f *fill) load(ctx context.Context) (*response, error) {
 	if o.response != nil {
 		cache.LimitTTL(ctx, o.response.ttl) // which may be shorter than Config.TTL
 	}
-	return o.response, o.err
+	return stored{o.response}, o.err
 }
 
 // settle ends the wait of the others, and reports whether it was the first to.

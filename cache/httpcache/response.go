@@ -3,14 +3,13 @@ package httpcache
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding"
-	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/freshet-dev/freshet/cache"
 )
 
 // response is what is stored. Nobody changes one that is complete.
@@ -50,9 +49,6 @@ func (r *response) get(name string) string {
 	return ""
 }
 
-// Clone returns r itself: a near layer need not copy what nobody changes.
-func (r *response) Clone() *response { return r }
-
 // selection hashes the values that a request has of headers.
 func selection(r *http.Request, names []string) [16]byte {
 	h := newDigest()
@@ -85,11 +81,12 @@ func (r *response) variant(key string, req *http.Request) string {
 	return key + ":" + h.sum()
 }
 
+// stored is a response on its way to the cache or from it.
+type stored struct{ *response }
+
 var (
-	_ json.Marshaler             = (*response)(nil)
-	_ json.Unmarshaler           = (*response)(nil)
-	_ encoding.BinaryMarshaler   = (*response)(nil)
-	_ encoding.BinaryUnmarshaler = (*response)(nil)
+	_ cache.Marshaler   = stored{}
+	_ cache.Unmarshaler = (*stored)(nil)
 )
 
 var errFormat = errors.New("httpcache: not a stored response")
@@ -106,8 +103,18 @@ const (
 	knownFlags    = flagPublic | flagPerCookie
 )
 
-// MarshalBinary returns the stored form.
-func (r *response) MarshalBinary() ([]byte, error) { return r.append(nil), nil }
+// MarshalCache returns the stored form.
+func (s stored) MarshalCache() ([]byte, error) { return s.append(nil), nil }
+
+// UnmarshalCache reads the stored form, and keeps it.
+func (s *stored) UnmarshalCache(raw []byte) error {
+	s.response = &response{}
+	return s.decode(raw)
+}
+
+// Clone returns s itself: nobody changes a response, so a near layer need not
+// copy it.
+func (s stored) Clone() stored { return s }
 
 func (r *response) append(out []byte) []byte {
 	if out == nil {
@@ -157,9 +164,6 @@ func appendText(out []byte, text string) []byte {
 	return append(binary.AppendUvarint(out, uint64(len(text))), text...)
 }
 
-// UnmarshalBinary reads the stored form. It keeps no reference to raw.
-func (r *response) UnmarshalBinary(raw []byte) error { return r.decode(append([]byte(nil), raw...)) }
-
 // decode reads the stored form and keeps raw.
 func (r *response) decode(raw []byte) error {
 	if len(raw) < 2 || raw[0] != version || raw[1]&^knownFlags != 0 {
@@ -192,30 +196,6 @@ func (r *response) decode(raw []byte) error {
 
 // maxMillis keeps what is read within a time.Duration.
 const maxMillis = 1 << 42
-
-// MarshalJSON returns the stored form as a JSON string in base64, as the codec
-// that all values go through is JSON by default.
-func (r *response) MarshalJSON() ([]byte, error) {
-	raw := r.append(nil)
-	out := make([]byte, base64.StdEncoding.EncodedLen(len(raw))+2)
-	out[0], out[len(out)-1] = '"', '"'
-	base64.StdEncoding.Encode(out[1:], raw)
-	return out, nil
-}
-
-// UnmarshalJSON reads what MarshalJSON returned.
-func (r *response) UnmarshalJSON(text []byte) error {
-	if len(text) < 2 || text[0] != '"' {
-		return fmt.Errorf("%w: no JSON string", errFormat)
-	}
-	text = text[1 : len(text)-1]
-	raw := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Decode(raw, text)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errFormat, err)
-	}
-	return r.decode(raw[:n])
-}
 
 type reader struct {
 	rest   []byte
