@@ -40,6 +40,9 @@ var rules = map[string]rule{
 	"cache/ratelimit": {ours: []string{"cache"}, theirs: redis},
 	"cache/httpcache": {ours: []string{"cache"}, theirs: redis},
 	"cache/presets":   {ours: []string{"cache", "cache/ratelimit", "cache/httpcache"}, theirs: redis},
+	// Prometheus' and OpenTelemetry's clients are for those who import these two.
+	"cache/metrics": {ours: []string{"cache"}, theirs: []string{"github.com/prometheus/client_golang/prometheus"}},
+	"cache/tracing": {ours: []string{"cache"}, theirs: []string{"go.opentelemetry.io/otel"}},
 
 	"internal/cdc":      {ours: nothing, theirs: nothing},
 	"internal/pgoutput": {ours: []string{"internal/cdc"}, theirs: nothing},
@@ -70,7 +73,22 @@ var nowhere = map[string]string{
 // outOfCache are modules that importers of the library must never inherit.
 var outOfCache = []string{
 	"github.com/jackc/", "github.com/nats-io/nats-server", "github.com/prometheus/", "github.com/spf13/",
-	"github.com/goccy/", module + "/internal/", module + "/consumer", module + "/invalidator", module + "/warmer",
+	"github.com/goccy/", "go.opentelemetry.io/", module + "/internal/", module + "/consumer", module + "/invalidator", module + "/warmer",
+}
+
+// besides are the exceptions to that: what a package is there for.
+var besides = map[string]string{
+	"cache/metrics": "github.com/prometheus/",
+	"cache/tracing": "go.opentelemetry.io/otel",
+}
+
+// inherits reports whether a dependency is one that importers of a public
+// package must not inherit.
+func inherits(name, dep string) bool {
+	if allowed, found := besides[name]; found && strings.HasPrefix(dep, allowed) {
+		return false
+	}
+	return slices.ContainsFunc(outOfCache, func(prefix string) bool { return strings.HasPrefix(dep, prefix) })
 }
 
 type pkg struct {
@@ -118,9 +136,36 @@ func TestRulesForbid(t *testing.T) {
 		{"cache", module + "/internal/cdc", false},
 		{"cache/anything", module + "/internal/cdc", false},
 		{"cache/near", "github.com/nats-io/nats-server/v2/server", false},
+		{"cache/metrics", "github.com/prometheus/client_golang/prometheus", true},
+		{"cache", "github.com/prometheus/client_golang/prometheus", false},
+		{"cache/tracing", "go.opentelemetry.io/otel/trace", true},
+		{"cache/tracing", "github.com/prometheus/client_golang/prometheus", false},
 	} {
 		if got := forbidden(tc.from, tc.to) == ""; got != tc.ok {
 			t.Errorf("%s imports %s: allowed %v, want %v", tc.from, tc.to, got, tc.ok)
+		}
+	}
+}
+
+// TestInherits does so for the next.
+func TestInherits(t *testing.T) {
+	t.Parallel()
+	const prometheus, otel = "github.com/prometheus/client_golang/prometheus", "go.opentelemetry.io/otel/trace"
+	for _, tc := range []struct {
+		name, dep string
+		want      bool
+	}{
+		{"cache", prometheus, true},
+		{"cache", otel, true},
+		{"cache/metrics", prometheus, false},
+		{"cache/metrics", otel, true},
+		{"cache/tracing", otel, false},
+		{"cache/tracing", prometheus, true},
+		{"cache/metrics", module + "/internal/cdc", true},
+		{"cache", "github.com/redis/go-redis/v9", false},
+	} {
+		if got := inherits(tc.name, tc.dep); got != tc.want {
+			t.Errorf("importers of %s inherit %s: %v, want %v", tc.name, tc.dep, got, tc.want)
 		}
 	}
 }
@@ -139,7 +184,7 @@ func TestTransitiveImports(t *testing.T) {
 			if reason, bad := nowhere[dep]; bad {
 				t.Errorf("%s depends on %s: %s", name, dep, reason)
 			}
-			if public && slices.ContainsFunc(outOfCache, func(prefix string) bool { return strings.HasPrefix(dep, prefix) }) {
+			if public && inherits(name, dep) {
 				t.Errorf("%s depends on %s, which its importers would inherit", name, dep)
 			}
 		}
@@ -157,7 +202,7 @@ func TestEveryRuleHasItsPackage(t *testing.T) {
 		names = append(names, relative(p.ImportPath))
 	}
 	// Those of later releases have their place in the rules already.
-	planned := []string{"cache/presets", "warmer"}
+	planned := []string{"cache/tracing", "warmer"}
 	for name := range rules {
 		if !slices.Contains(names, name) && !slices.Contains(planned, name) {
 			t.Errorf("there is a rule for %s, and no such package", name)
