@@ -94,6 +94,17 @@ func TestKeysAndLifetimes(t *testing.T) {
 	})
 }
 
+func TestRateLimitKey(t *testing.T) {
+	t.Parallel()
+	const want = "ratelimit:user-7:orders"
+	if got := presets.RateLimitKey("user-7", "orders"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if a, b := presets.RateLimitKey("a:b", "c"), presets.RateLimitKey("a", "b:c"); a == b {
+		t.Errorf("two limits have the key %q", a)
+	}
+}
+
 // everything is one value of each kind for two of everything.
 func everything() []string {
 	return []string{
