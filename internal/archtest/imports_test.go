@@ -44,6 +44,9 @@ var rules = map[string]rule{
 	"cache/metrics": {ours: []string{"cache"}, theirs: []string{"github.com/prometheus/client_golang/prometheus"}},
 	"cache/tracing": {ours: []string{"cache"}, theirs: []string{"go.opentelemetry.io/otel"}},
 
+	// An example shows what its readers can import too.
+	"examples/shop": {ours: []string{"cache", "cache/presets", "cache/ratelimit", "cache/httpcache", "cache/metrics"}},
+
 	"internal/cdc":      {ours: nothing, theirs: nothing},
 	"internal/pgoutput": {ours: []string{"internal/cdc"}, theirs: nothing},
 	"internal/rule":     {ours: []string{"internal/cdc"}, theirs: nothing}, // pure: no client of any server
