@@ -118,15 +118,15 @@ func (b *batch[K, T]) present(ctx context.Context, item *batchItem[K], m missed)
 // those whose leases are held.
 func (b *batch[K, T]) loadItems(ctx context.Context, items, leased []*batchItem[K]) {
 	c := b.c
-	keys := make([]string, len(leased))
-	for i, item := range leased {
-		keys[i], item.leased = item.full, true
+	keys := b.fullOf(leased)
+	for _, item := range leased {
+		item.leased = true
 	}
 	extended := func() {}
 	if len(keys) > 0 {
 		extended = c.keepLeases(ctx, keys, b.token)
 	}
-	loaded, err := callLoader(withLoading(ctx, b.loading), c, items[0].n, items[0].key, func(ctx context.Context) (map[K]T, error) {
+	loaded, err := callLoader(withLoading(ctx, b.loading), c, items[0].n, b.fullOf(items), func(ctx context.Context) (map[K]T, error) {
 		return b.load(ctx, idsOf(items))
 	})
 	extended()

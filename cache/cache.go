@@ -178,18 +178,24 @@ func (c *Cache) Delete(ctx context.Context, keys ...string) error {
 	return err
 }
 
-// InvalidatePattern invalidates every key that matches a Redis glob. It reads
-// the names of all keys in Redis, so it is for rare use; a fill that began
-// before it never survives it.
-func (c *Cache) InvalidatePattern(ctx context.Context, pattern string) (Swept, error) {
+// InvalidatePattern invalidates every key that matches one of the Redis globs, all
+// in one sweep. It reads the names of all keys in Redis, so it is for rare use; a
+// fill that began before it never survives it.
+func (c *Cache) InvalidatePattern(ctx context.Context, patterns ...string) (Swept, error) {
 	if c.closed.Load() {
 		return Swept{}, ErrClosed
 	}
-	full := EscapePattern(c.cfg.Prefix) + pattern
-	ctx, end := c.observe(ctx, OpInvalidatePattern, pattern)
-	swept, err := c.store.sweep(ctx, []string{full})
-	c.changed(Invalidation{Patterns: []string{full}})
-	err = c.failed("invalidate pattern", pattern, err)
+	if len(patterns) == 0 {
+		return Swept{}, nil
+	}
+	full := make([]string, len(patterns))
+	for i, pattern := range patterns {
+		full[i] = EscapePattern(c.cfg.Prefix) + pattern
+	}
+	ctx, end := c.observeKeys(ctx, OpInvalidatePattern, patterns)
+	swept, err := c.store.sweep(ctx, full)
+	c.changed(Invalidation{Patterns: full})
+	err = c.failedAll("invalidate pattern", patterns, err)
 	end("", err)
 	return swept, err
 }

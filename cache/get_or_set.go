@@ -49,8 +49,9 @@ func GetOrSet[T any](
 		}
 	}
 	ctx, end := c.observe(ctx, OpGetOrSet, key)
-	value, outcome, err := getOrSet(ctx, c, key, full, ttl, load, &s)
-	end(outcome, err)
+	outcome, err := Outcome(""), errThrown
+	defer func() { end(outcome, err) }()
+	value, outcome, err = getOrSet(ctx, c, key, full, ttl, load, &s)
 	return value, err
 }
 
@@ -110,7 +111,7 @@ func getOrSet[T any](
 	}
 	c.recent.remove(full)
 	if s.noFill {
-		value, err := loadOnly(ctx, c, n, load)
+		value, err := loadOnly(ctx, c, n, []string{full}, load)
 		return value, OutcomeMiss, err
 	}
 	ld := newLeader(c, n, full, ttl, s)
@@ -123,22 +124,29 @@ func getOrSet[T any](
 	return value, OutcomeMiss, err
 }
 
-// loadOnly calls a loader for one caller alone.
-func loadOnly[T any](ctx context.Context, c *Cache, n *counters, load func(context.Context) (T, error)) (T, error) {
-	if c.hasSlot(ctx) {
-		n.loads.Add(1)
-		return load(ctx)
+// loadOnly calls a loader for one caller alone, in its own goroutine.
+func loadOnly[T any](ctx context.Context, c *Cache, n *counters, full []string, load func(context.Context) (T, error)) (T, error) {
+	if !c.hasSlot(ctx) {
+		select {
+		case c.loads <- struct{}{}:
+		case <-ctx.Done():
+			var zero T
+			return zero, context.Cause(ctx)
+		}
+		defer func() { <-c.loads }()
+		ctx = c.withSlot(ctx)
 	}
-	select {
-	case c.loads <- struct{}{}:
-	case <-ctx.Done():
-		var zero T
-		return zero, context.Cause(ctx)
-	}
-	defer func() { <-c.loads }()
 	n.loads.Add(1)
-	return load(c.withSlot(ctx))
+	ctx, end := c.observeLoad(ctx, full)
+	err := errThrown
+	defer func() { end("", err) }()
+	value, err := load(ctx)
+	return value, err
 }
+
+// errThrown is what an Observer is told of a loader that panics or ends its
+// goroutine.
+var errThrown = errors.New("cache: the loader panicked")
 
 // fly joins the flight of a key, or starts it, and waits for the outcome.
 func fly[T any](ctx context.Context, l *leader, load func(context.Context) (T, error)) (T, error) {

@@ -37,8 +37,9 @@ func getOrSetMany[K comparable, T any](
 		return b.values, nil
 	}
 	ctx, end := c.observeKeys(ctx, OpGetOrSetMany, b.keys())
-	err := b.get(ctx)
-	end("", err)
+	err := errThrown
+	defer func() { end("", err) }()
+	err = b.get(ctx)
 	return b.values, err
 }
 
@@ -119,11 +120,7 @@ func (b *batch[K, T]) get(ctx context.Context) error {
 	if b.s.noFill {
 		return b.readThrough(ctx, missing)
 	}
-	full := make([]string, len(missing))
-	for i, item := range missing {
-		full[i] = item.full
-	}
-	b.loading, b.token = &loading{c: b.c, keys: full, ttl: b.ttl + b.s.failSafe}, newToken()
+	b.loading, b.token = &loading{c: b.c, keys: b.fullOf(missing), ttl: b.ttl + b.s.failSafe}, newToken()
 	for i, item := range missing {
 		if b.s.bounded {
 			// Nobody may share a load that began before their call.
@@ -163,11 +160,7 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 			return nil, false, nil
 		}
 	}
-	full := make([]string, len(rest))
-	for i, item := range rest {
-		full[i] = item.full
-	}
-	all, err := b.c.lookupMany(ctx, full, func(i int) *settings { return rest[i].s })
+	all, err := b.c.lookupMany(ctx, b.fullOf(rest), func(i int) *settings { return rest[i].s })
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, false, fmt.Errorf("get or set: %w", context.Cause(ctx))
@@ -200,7 +193,7 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 
 // readThrough loads for this call alone and stores nothing.
 func (b *batch[K, T]) readThrough(ctx context.Context, missing []*batchItem[K]) error {
-	loaded, err := loadOnly(ctx, b.c, missing[0].n, func(ctx context.Context) (map[K]T, error) {
+	loaded, err := loadOnly(ctx, b.c, missing[0].n, b.fullOf(missing), func(ctx context.Context) (map[K]T, error) {
 		return b.load(ctx, idsOf(missing))
 	})
 	if err != nil {
@@ -212,6 +205,14 @@ func (b *batch[K, T]) readThrough(ctx context.Context, missing []*batchItem[K]) 
 		}
 	}
 	return nil
+}
+
+func (b *batch[K, T]) fullOf(items []*batchItem[K]) []string {
+	full := make([]string, len(items))
+	for i, item := range items {
+		full[i] = item.full
+	}
+	return full
 }
 
 func idsOf[K comparable](items []*batchItem[K]) []K {

@@ -178,7 +178,7 @@ func (l *leader) leadRefresh(ctx context.Context, load loadFunc) ([]byte, error)
 
 // load calls the loader and stores nothing.
 func (l *leader) load(ctx context.Context, load loadFunc) ([]byte, error) {
-	return callLoader(ctx, l.c, l.n, l.key, load)
+	return callLoader(ctx, l.c, l.n, []string{l.key}, load)
 }
 
 // orExpired puts an expired value, where there is one, in the place of a
@@ -194,7 +194,7 @@ func (l *leader) orExpired(value []byte, err error) ([]byte, error) {
 }
 
 // callLoader calls a loader within the limits on loaders.
-func callLoader[T any](ctx context.Context, c *Cache, n *counters, key string, load func(context.Context) (T, error)) (T, error) {
+func callLoader[T any](ctx context.Context, c *Cache, n *counters, full []string, load func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.LoadTimeout)
 	defer cancel()
 	if !c.hasSlot(ctx) {
@@ -202,13 +202,13 @@ func callLoader[T any](ctx context.Context, c *Cache, n *counters, key string, l
 		case c.loads <- struct{}{}:
 		case <-ctx.Done():
 			var zero T
-			return zero, fmt.Errorf("load %q: wait for other loaders: %w", key, context.Cause(ctx))
+			return zero, fmt.Errorf("load %q: wait for other loaders: %w", c.bare(full[0]), context.Cause(ctx))
 		}
 		defer func() { <-c.loads }()
 		ctx = c.withSlot(ctx)
 	}
 	n.loads.Add(1)
-	ctx, end := c.observe(ctx, OpLoad, key)
+	ctx, end := c.observeLoad(ctx, full)
 	value, err := call(ctx, load)
 	end("", err)
 	return value, err

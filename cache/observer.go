@@ -61,4 +61,16 @@ func (c *Cache) observeKeys(ctx context.Context, op Op, keys []string) (context.
 	return c.cfg.Observer.Observe(ctx, op, strings.Join(keys, ", "))
 }
 
+// observeLoad is observe for a loader, by the keys as they are in the store.
+func (c *Cache) observeLoad(ctx context.Context, full []string) (context.Context, func(Outcome, error)) {
+	if c.cfg.Observer == nil {
+		return ctx, unobserved
+	}
+	keys := make([]string, len(full))
+	for i, key := range full {
+		keys[i] = c.bare(key)
+	}
+	return c.observeKeys(ctx, OpLoad, keys)
+}
+
 func unobserved(Outcome, error) {}

@@ -69,6 +69,15 @@ func (t Typed[K, T]) Exists(ctx context.Context, id K) (bool, error) {
 	return t.c.Exists(ctx, t.Key(id))
 }
 
+// TTL returns how long the value of an id lasts, as Cache.TTL does.
+func (t Typed[K, T]) TTL(ctx context.Context, id K) (time.Duration, error) { return t.c.TTL(ctx, t.Key(id)) }
+
+// Touch makes the value of an id last for the Spec's TTL from now, and reports
+// whether there is one. With FailSafe it counts from now too.
+func (t Typed[K, T]) Touch(ctx context.Context, id K) (bool, error) {
+	return t.c.Touch(ctx, t.Key(id), t.spec.TTL+t.spec.FailSafe)
+}
+
 // Lease takes the lease of an id's key, as Cache.Lease does.
 func (t Typed[K, T]) Lease(ctx context.Context, id K) (Lease, error) {
 	return t.c.Lease(ctx, t.Key(id))
