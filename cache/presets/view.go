@@ -37,12 +37,9 @@ func each[K any](i *invalidation, ids []K, key func(K) string, all string) {
 
 // apply removes everything, whatever fails on the way.
 func (i *invalidation) apply(ctx context.Context, c *cache.Cache) error {
-	errs := []error{c.Delete(ctx, distinct(i.keys)...)}
-	for _, pattern := range distinct(i.patterns) {
-		_, err := c.InvalidatePattern(ctx, pattern)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	deleted := c.Delete(ctx, distinct(i.keys)...)
+	_, err := c.InvalidatePattern(ctx, distinct(i.patterns)...)
+	return errors.Join(deleted, err)
 }
 
 func distinct(names []string) []string {
