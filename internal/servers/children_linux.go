@@ -28,10 +28,21 @@ func childrenOf(pid int) ([]int, error) {
 	return children, nil
 }
 
-// stopped reports whether pid has come to the halt that SIGSTOP asks for.
+// stopped reports whether every thread of pid has come to the halt that SIGSTOP
+// asks for. The signal reaches them one after the other: the first thread's
+// state, which is all that /proc/PID/stat shows, says nothing of the others,
+// and any of them can still answer a client.
 func stopped(pid int) bool {
-	state := processState(pid)
-	return state == "T" || state == "Z" || state == ""
+	threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "[0-9]*", "stat"))
+	if err != nil {
+		return false
+	}
+	for _, path := range threads {
+		if fields := statFields(path); len(fields) > 0 && !strings.Contains("TZX", fields[0]) {
+			return false
+		}
+	}
+	return true // also where there is no thread left
 }
 
 // alive reports whether pid still runs. A zombie does not: it waits for a

@@ -131,11 +131,12 @@ func (n *NATS) Stop() error { return n.proc.stop(syscall.SIGTERM) }
 // Kill ends the server as a crash would.
 func (n *NATS) Kill() error { return n.proc.kill() }
 
-// Pause halts the server: connections stay open and nobody answers.
-func (n *NATS) Pause() error { return n.proc.signal(syscall.SIGSTOP, true) }
+// Pause halts the server: once it has returned, connections stay open and
+// nobody answers.
+func (n *NATS) Pause() error { return n.proc.pause() }
 
 // Resume ends a Pause.
-func (n *NATS) Resume() error { return n.proc.signal(syscall.SIGCONT, true) }
+func (n *NATS) Resume() error { return n.proc.resume() }
 
 // Signal sends a signal to the server.
 func (n *NATS) Signal(sig syscall.Signal) error { return n.proc.signal(sig, false) }

@@ -73,7 +73,7 @@ func TestNATSPauseAndResume(t *testing.T) {
 	if err := n.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.FlushTimeout(5 * time.Second); err != nil {
+	if err := conn.FlushTimeout(time.Minute); err != nil {
 		t.Errorf("after Resume: %v", err)
 	}
 }

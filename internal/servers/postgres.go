@@ -226,7 +226,7 @@ func (p *Postgres) Stop() error { return p.proc.stop(syscall.SIGINT) }
 // Kill ends the server as a crash would: the postmaster and all its children
 // at the same moment, nothing written. It returns once all of them are gone.
 func (p *Postgres) Kill() error {
-	family, err := p.freeze()
+	family, err := p.proc.freeze()
 	if err != nil {
 		if errors.Is(err, ErrNotRunning) {
 			return nil
@@ -242,20 +242,6 @@ func (p *Postgres) Kill() error {
 	return errors.Join(err, awaitGone(family))
 }
 
-// freeze stops the postmaster, so that it starts no further children, and
-// lists those that it has.
-func (p *Postgres) freeze() ([]int, error) {
-	pid := p.proc.pid()
-	if err := p.proc.signal(syscall.SIGSTOP, false); err != nil {
-		return nil, err
-	}
-	// The signal has been sent, but a fork in progress still finishes.
-	if !within(stopTimeout, func() bool { return stopped(pid) }) {
-		return nil, fmt.Errorf("freeze postgres %d: still running after %v", pid, stopTimeout)
-	}
-	return childrenOf(pid)
-}
-
 func awaitGone(pids []int) error {
 	if !within(stopTimeout, func() bool { return !slices.ContainsFunc(pids, alive) }) {
 		return fmt.Errorf("kill postgres: children of %v still there after %v", pids, stopTimeout)
@@ -264,26 +250,12 @@ func awaitGone(pids []int) error {
 }
 
 // Pause halts the server with all its children (SIGSTOP): connections stay
-// open and nobody answers. Resume lets it go on.
-func (p *Postgres) Pause() error {
-	family, err := p.freeze()
-	return errors.Join(err, signalAll(family, syscall.SIGSTOP))
-}
+// open and nobody answers. It returns once all have halted. Resume lets them go
+// on.
+func (p *Postgres) Pause() error { return p.proc.pause() }
 
 // Resume ends a Pause.
-func (p *Postgres) Resume() error {
-	family, err := childrenOf(p.proc.pid())
-	return errors.Join(err, signalAll(family, syscall.SIGCONT), p.proc.signal(syscall.SIGCONT, false))
-}
-
-func signalAll(pids []int, sig syscall.Signal) error {
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("signal %d: %w", pid, err)
-		}
-	}
-	return nil
-}
+func (p *Postgres) Resume() error { return p.proc.resume() }
 
 // Signal sends a signal to the postmaster.
 func (p *Postgres) Signal(sig syscall.Signal) error { return p.proc.signal(sig, false) }

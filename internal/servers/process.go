@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -164,6 +165,63 @@ func (p *process) signal(sig syscall.Signal, group bool) error {
 	}
 	if err != nil {
 		return fmt.Errorf("signal %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// freeze halts the process itself, so that it starts no further children, and
+// lists those that it has.
+func (p *process) freeze() ([]int, error) {
+	pid := p.pid()
+	if err := p.signal(syscall.SIGSTOP, false); err != nil {
+		return nil, err
+	}
+	// The signal has been sent, but a fork in progress still finishes.
+	if err := awaitHalt(p.name, pid); err != nil {
+		return nil, err
+	}
+	return childrenOf(pid)
+}
+
+// pause halts the process and its children, and returns once all of them have
+// come to a halt: from then on nobody answers.
+func (p *process) pause() error {
+	family, err := p.freeze()
+	if err != nil {
+		return err
+	}
+	if err := signalAll(family, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return awaitHalt(p.name, family...)
+}
+
+// resume ends a pause.
+func (p *process) resume() error {
+	pid := p.pid()
+	if err := p.signal(syscall.SIGCONT, false); err != nil {
+		return err
+	}
+	family, err := childrenOf(pid)
+	return errors.Join(err, signalAll(family, syscall.SIGCONT))
+}
+
+// awaitHalt waits until processes that were sent SIGSTOP have halted.
+func awaitHalt(name string, pids ...int) error {
+	halted := func() bool {
+		return !slices.ContainsFunc(pids, func(pid int) bool { return !stopped(pid) })
+	}
+	if !within(stopTimeout, halted) {
+		return fmt.Errorf("halt %s: some of %v still running after %v", name, pids, stopTimeout)
+	}
+	return nil
+}
+
+func signalAll(pids []int, sig syscall.Signal) error {
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal %d: %w", pid, err)
+		}
 	}
 	return nil
 }

@@ -173,11 +173,12 @@ func (r *Redis) Stop() error { return r.proc.stop(syscall.SIGTERM) }
 // Kill ends the server as a crash would.
 func (r *Redis) Kill() error { return r.proc.kill() }
 
-// Pause halts the server: connections stay open and nobody answers.
-func (r *Redis) Pause() error { return r.proc.signal(syscall.SIGSTOP, true) }
+// Pause halts the server: once it has returned, connections stay open and
+// nobody answers.
+func (r *Redis) Pause() error { return r.proc.pause() }
 
 // Resume ends a Pause.
-func (r *Redis) Resume() error { return r.proc.signal(syscall.SIGCONT, true) }
+func (r *Redis) Resume() error { return r.proc.resume() }
 
 // Signal sends a signal to the server.
 func (r *Redis) Signal(sig syscall.Signal) error { return r.proc.signal(sig, false) }
