@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/freshet-dev/freshet/consumer"
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
@@ -267,32 +269,54 @@ func TestGapIsRepeatedUntilPassed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	b.worker.pause(true)
-	for range 3 {
+	const sessions = 4
+	for i := range sessions {
+		before := b.gapMessages()
 		c := b.start(b.config())
-		c.await(consumer.StateStreaming)
+		// Streaming comes before the gap is published, so the message itself is waited for.
+		servertest.Eventually(t, patience, func() (bool, string) {
+			n := b.gapMessages()
+			return n > before, fmt.Sprintf("session %d: %d gap messages, %d before it; %s", i, n, before, c.Status().LastError)
+		})
+		if i == sessions-1 {
+			break // goes on, so that the position can pass
+		}
 		if err := c.end(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	b.worker.pause(false)
-	b.start(b.config()).await(consumer.StateStreaming)
 	b.awaitGap("slot_created")
-	firsts := 0
-	id := ""
-	for _, g := range b.worker.allGaps() {
-		if !g.Final {
-			firsts++
-			if id == "" {
-				id = g.ID
+	servertest.Eventually(t, patience, func() (bool, string) {
+		gaps := b.worker.allGaps()
+		firsts := 0
+		for _, g := range gaps {
+			if g.ID != gaps[0].ID {
+				t.Fatalf("got gap %s, want %s again", g.ID, gaps[0].ID)
 			}
-			if g.ID != id {
-				t.Errorf("got gap %s, want %s again", g.ID, id)
+			if !g.Final {
+				firsts++
 			}
 		}
+		return firsts >= sessions, fmt.Sprintf("%d first messages in %d sessions", firsts, sessions)
+	})
+	b.awaitPassed()
+}
+
+// gapMessages counts the gap messages in the stream, whether the worker has read them or not.
+func (b *bench) gapMessages() uint64 {
+	b.t.Helper()
+	ctx := b.t.Context()
+	js, err := b.stream.JetStream().Stream(ctx, "freshet-shop")
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	if firsts < 4 {
-		t.Errorf("got %d first messages in 4 sessions", firsts)
+	subject := "freshet.shop.progress.gap"
+	info, err := js.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		b.t.Fatal(err)
 	}
+	return info.State.Subjects[subject]
 }
 
 func TestSecondConsumerTakesOver(t *testing.T) {
