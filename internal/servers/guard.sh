@@ -27,7 +27,7 @@ fi
 
 # What was killed a moment ago may still be writing its last file.
 tries=0
-while [ -e "$folder" ] && [ "$tries" -lt 50 ]; do
+while [ -e "$folder" ] && [ "$tries" -lt 300 ]; do
 	rm -rf "$folder" || sleep 0.1
 	tries=$((tries + 1))
 done

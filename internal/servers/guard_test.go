@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/freshet-dev/freshet/internal/servers"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
@@ -110,7 +109,7 @@ func TestServersEndWithTheirOwner(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = cmd.Wait() // it was killed, and says so
-			servertest.Eventually(t, 20*time.Second, func() (bool, string) {
+			servertest.Eventually(t, patience, func() (bool, string) {
 				for _, pid := range pids {
 					if existing(t, pid) {
 						return false, fmt.Sprintf("process %d outlives its owner", pid)

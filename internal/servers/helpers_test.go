@@ -7,9 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-dev/freshet/internal/servers"
 )
+
+// patience is how long anything may take before a test gives up on it. The
+// machines are slow and busy, and the race detector is on.
+const patience = 90 * time.Second
 
 func itoa(i int) string { return strconv.Itoa(i) }
 

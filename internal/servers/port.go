@@ -56,6 +56,17 @@ func holdPort(ctx context.Context, cluster bool) (*portHold, error) {
 	return nil, fmt.Errorf("find a free port between %d and %d: %w", firstPort, lastPort, last)
 }
 
+// FreeAddr returns an address on loopback at which nobody listens. Until
+// release, no server of this package is given it, in whatever process, and no
+// outgoing connection lands on it.
+func FreeAddr(ctx context.Context) (addr string, release func(), err error) {
+	hold, err := holdPort(ctx, false)
+	if err != nil {
+		return "", nil, err
+	}
+	return hold.addr(), hold.release, nil
+}
+
 func (h *portHold) release() {
 	if h.holder != nil {
 		h.holder.Close()

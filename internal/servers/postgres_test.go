@@ -74,7 +74,7 @@ func TestPostgresKillEndsBusyBackends(t *testing.T) {
 		_, err := conn.Exec(context.Background(), "DO $$ BEGIN LOOP NULL; END LOOP; END $$")
 		failed <- err
 	}()
-	servertest.Eventually(t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(t, patience, func() (bool, string) {
 		state := query[string](t, p, "SELECT coalesce((SELECT state FROM pg_stat_activity WHERE query LIKE 'DO %'), 'none')")
 		return state == "active", state
 	})
@@ -117,7 +117,7 @@ func TestPostgresCloseLeavesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, pid := range pids {
-				servertest.Eventually(t, 10*time.Second, func() (bool, string) { return !existing(t, pid), "process outlived Close" })
+				servertest.Eventually(t, patience, func() (bool, string) { return !existing(t, pid), "process outlived Close" })
 			}
 			assertEmpty(t, parent)
 			if segmentExists(t, id) {
@@ -221,7 +221,7 @@ func TestPostgresStandby(t *testing.T) {
 	exec(t, primary, "CREATE TABLE t (id int PRIMARY KEY)")
 	standby := servertest.PostgresStandby(t, primary)
 	exec(t, primary, "INSERT INTO t VALUES (1)")
-	servertest.Eventually(t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(t, patience, func() (bool, string) {
 		n := query[int](t, standby, "SELECT count(*) FROM t")
 		return n == 1, "row not replicated"
 	})

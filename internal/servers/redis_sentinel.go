@@ -22,7 +22,7 @@ type SentinelOptions struct {
 }
 
 // Sentinel is a Redis master with one replica, watched by one sentinel, which
-// promotes the replica half a second after the master has stopped answering.
+// promotes the replica two seconds after the master has stopped answering.
 type Sentinel struct {
 	nodes []*Redis // as they were at the start: master, replica
 	proc  *process
@@ -88,7 +88,7 @@ func (s *Sentinel) startSentinel(ctx context.Context) error {
 bind 127.0.0.1
 dir %s
 sentinel monitor %[3]s 127.0.0.1 %[4]d 1
-sentinel down-after-milliseconds %[3]s 500
+sentinel down-after-milliseconds %[3]s 2000
 sentinel failover-timeout %[3]s 3000
 `, s.port.number, s.proc.guard.folder, SentinelMaster, master.Port())
 	if master.opts.Password != "" {

@@ -120,7 +120,7 @@ func TestRedisPauseAndResume(t *testing.T) {
 	if err := r.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	servertest.Eventually(t, 5*time.Second, func() (bool, string) {
+	servertest.Eventually(t, patience, func() (bool, string) {
 		err := client.Ping(t.Context()).Err()
 		return err == nil, errorText(err)
 	})
@@ -210,7 +210,7 @@ func TestRedisCluster(t *testing.T) {
 	}
 	replica := c.Node(3).Client()
 	defer replica.Close()
-	servertest.Eventually(t, 30*time.Second, func() (bool, string) {
+	servertest.Eventually(t, patience, func() (bool, string) {
 		info := replica.Info(ctx, "replication").Val()
 		return strings.Contains(info, "role:master"), info
 	})
@@ -220,7 +220,7 @@ func TestRedisCluster(t *testing.T) {
 	if err := c.AwaitOK(ctx); err != nil {
 		t.Fatal(err)
 	}
-	servertest.Eventually(t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(t, patience, func() (bool, string) {
 		err := client.Set(ctx, "k1", "again", 0).Err()
 		return err == nil, errorText(err)
 	})
@@ -249,7 +249,7 @@ func TestRedisSentinel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	servertest.Eventually(t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(t, patience, func() (bool, string) {
 		err := client.Set(context.WithoutCancel(ctx), "k", "w", 0).Err()
 		return err == nil, errorText(err)
 	})

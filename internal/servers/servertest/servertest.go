@@ -91,6 +91,18 @@ func NATS(t testing.TB, opts ...servers.NATSOptions) *servers.NATS {
 	return keep(t, "nats-server", n, err)
 }
 
+// FreeAddr returns an address on loopback at which nobody listens, and nobody
+// else will for the length of the test.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	addr, release, err := servers.FreeAddr(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return addr
+}
+
 func one[T any](t testing.TB, opts []T) T {
 	t.Helper()
 	var zero T
