@@ -105,7 +105,7 @@ func TestEnsureWithoutJetStream(t *testing.T) {
 	}
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(20 * time.Second) {
+	if !srv.ReadyForConnections(patience) {
 		t.Fatal("server not ready")
 	}
 	cfg := testConfig(t)

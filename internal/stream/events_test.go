@@ -18,7 +18,7 @@ func last(t *testing.T, s *Stream, name, subject string) *jetstream.RawStreamMsg
 	if err != nil {
 		t.Fatalf("stream %s: %v", name, err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		msg, err := js.GetLastMsgForSubject(testContext(t), subject)
 		if err == nil {
 			return msg
@@ -65,7 +65,7 @@ func TestEmitNeverBlocks(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("blocked")
 	}
 }

@@ -45,10 +45,14 @@ func openNarrow(t testing.TB) *Stream {
 	return s
 }
 
+// patience is how long anything may take before a test gives up on it. The
+// machines are slow and busy, and the race detector is on.
+const patience = 90 * time.Second
+
 // testContext ends before the test binary's own time limit speaks.
 func testContext(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -78,7 +82,7 @@ func fetch(t testing.TB, r *Reader, n int) []Item {
 	t.Helper()
 	ctx := testContext(t)
 	var items []Item
-	for deadline := time.Now().Add(30 * time.Second); len(items) < n; {
+	for deadline := time.Now().Add(patience); len(items) < n; {
 		got, err := r.Fetch(ctx, n-len(items), 100*time.Millisecond)
 		if err != nil {
 			t.Fatalf("fetch: %v", err)

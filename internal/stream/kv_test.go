@@ -132,7 +132,7 @@ func TestWatermark(t *testing.T) {
 	})
 	want := func(lsn cdc.LSN) {
 		t.Helper()
-		for deadline := time.After(10 * time.Second); ; {
+		for deadline := time.After(patience); ; {
 			select {
 			case w := <-heard:
 				if w.LSN == lsn {

@@ -31,7 +31,7 @@ func TestReaderBoundsWhatItTakesIn(t *testing.T) {
 		defer r.src.mu.Unlock()
 		return r.src.bytes
 	}
-	for deadline := time.Now().Add(20 * time.Second); held() < readAheadBytes; {
+	for deadline := time.Now().Add(patience); held() < readAheadBytes; {
 		if time.Now().After(deadline) {
 			t.Fatalf("took in %d bytes, want %d at least", held(), readAheadBytes)
 		}

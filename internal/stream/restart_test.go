@@ -102,7 +102,7 @@ func TestTailShorn(t *testing.T) {
 			if err != nil {
 				t.Fatalf("restart: %v", err)
 			}
-			for deadline := time.Now().Add(20 * time.Second); ; {
+			for deadline := time.Now().Add(patience); ; {
 				if _, err = s.Info(testContext(t)); err == nil {
 					return
 				}

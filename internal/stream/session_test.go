@@ -103,11 +103,14 @@ func TestSessionWindow(t *testing.T) {
 	if err := server.Pause(); err != nil {
 		t.Fatalf("pause: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(testContext(t), time.Second)
-	defer cancel()
 	var err error
-	for lsn := cdc.LSN(1); err == nil && lsn < 2*sessionWindow; lsn++ {
-		err = x.Publish(ctx, h.subject(), lsn, []byte("x"))
+	for lsn := cdc.LSN(1); err == nil && lsn <= sessionWindow; lsn++ {
+		err = x.Publish(testContext(t), h.subject(), lsn, []byte("x"))
+	}
+	if err == nil { // the window is full
+		ctx, cancel := context.WithTimeout(testContext(t), 200*time.Millisecond)
+		defer cancel()
+		err = x.Publish(ctx, h.subject(), sessionWindow+1, []byte("x"))
 	}
 	if resumed := server.Resume(); resumed != nil {
 		t.Fatalf("resume: %v", resumed)
@@ -131,15 +134,20 @@ func TestSessionWindowBytes(t *testing.T) {
 	if err := x.subs.Unsubscribe(); err != nil { // acknowledgements stay out
 		t.Fatalf("unsubscribe: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(testContext(t), 5*time.Second)
-	defer cancel()
-	data, n := bytes.Repeat([]byte("x"), 900<<10), 0
-	var err error
-	for ; err == nil && n < 200; n++ {
-		err = x.Publish(ctx, s.Subjects().Changes("public", "orders"), 1, data)
+	data := bytes.Repeat([]byte("x"), 900<<10)
+	publish := func(ctx context.Context) error {
+		return x.Publish(ctx, s.Subjects().Changes("public", "orders"), 1, data)
 	}
-	if err == nil {
-		t.Fatalf("%d messages of 900 KiB went out without an acknowledgement", n)
+	fit := sessionWindowBytes / len(data)
+	for n := range fit {
+		if err := publish(testContext(t)); err != nil {
+			t.Fatalf("message %d of %d that fit: %v", n, fit, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(testContext(t), 200*time.Millisecond)
+	defer cancel()
+	if err := publish(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("beyond %d MiB on the way: got %v, want %v", sessionWindowBytes>>20, err, context.DeadlineExceeded)
 	}
 	if got := x.pending; got > sessionWindowBytes {
 		t.Errorf("bytes on the way: got %d, want %d at most", got, sessionWindowBytes)
@@ -186,7 +194,7 @@ func TestSessionServerGone(t *testing.T) {
 	}
 	select {
 	case <-x.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the session did not notice that its server died")
 	}
 	if err := server.Start(testContext(t)); err != nil {

@@ -70,7 +70,7 @@ func (h history) info() Info {
 // published raw is stored when the server comes to it.
 func (h history) grown(to uint64) {
 	h.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); h.info().LastSeq != to; {
+	for deadline := time.Now().Add(patience); h.info().LastSeq != to; {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("last sequence %d, want %d", h.info().LastSeq, to)
 		}
@@ -133,7 +133,7 @@ func (w *witness) moved(p Point) {
 // until steps until done, or fails.
 func (w *witness) until(what string, done func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); {
+	for deadline := time.Now().Add(patience); !done(); {
 		w.step(20 * time.Millisecond)
 		if time.Now().After(deadline) {
 			b, broken := w.r.Broken()
