@@ -92,7 +92,7 @@ func TestIdleSlotMoves(t *testing.T) {
 // Under load that never pauses the walsender hears from us often enough, and the slot moves.
 func TestStatusUnderSustainedLoad(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, map[string]string{"wal_sender_timeout": "1s", "synchronous_commit": "off"})
+	b := newBench(t, map[string]string{"wal_sender_timeout": "4s", "synchronous_commit": "off"})
 	c := b.start(b.config())
 	c.await(consumer.StateStreaming)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -112,7 +112,7 @@ func TestStatusUnderSustainedLoad(t *testing.T) {
 	defer wg.Wait()
 	defer cancel()
 	from := b.confirmed()
-	servertest.Never(t, 5*time.Second, func() (bool, string) {
+	servertest.Never(t, 8*time.Second, func() (bool, string) {
 		s := c.Status()
 		return s.LastError != "", s.LastError
 	})
@@ -146,7 +146,7 @@ func TestBackpressure(t *testing.T) {
 		return info.FirstSeq > 1 || info.Bytes > 2<<20, fmt.Sprintf("%+v", info)
 	})
 	b.worker.pause(false)
-	servertest.Eventually(t, time.Minute, func() (bool, string) {
+	servertest.Eventually(t, 5*time.Minute, func() (bool, string) {
 		n := b.worker.count()
 		return n >= rows, fmt.Sprintf("%d rows; %s", n, c.Status().State)
 	})

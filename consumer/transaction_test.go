@@ -93,7 +93,7 @@ func TestLargeTransactionInFlatMemory(t *testing.T) { //nolint:paralleltest // i
 		t.Errorf("memory grew by %d MiB for %d rows and %d MiB for ten times as many", small>>20, rows/10, large>>20)
 	}
 	b.worker = startWorker(t, b.stream)
-	servertest.Eventually(t, time.Minute, func() (bool, string) {
+	servertest.Eventually(t, 5*time.Minute, func() (bool, string) {
 		n := b.worker.count()
 		return n == rows+rows/10, fmt.Sprintf("%d rows in the stream", n)
 	})

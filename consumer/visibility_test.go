@@ -55,7 +55,7 @@ func (b *bench) release() {
 
 func TestNothingIsPublishedBeforeItIsVisible(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, map[string]string{"wal_sender_timeout": "2s"})
+	b := newBench(t, map[string]string{"wal_sender_timeout": "6s"})
 	b.exec("INSERT INTO orders VALUES (1, 7, 'OLD')")
 	c := b.start(b.config())
 	c.await(consumer.StateStreaming)
@@ -64,7 +64,7 @@ func TestNothingIsPublishedBeforeItIsVisible(t *testing.T) {
 	done := b.hang("UPDATE orders SET status = 'HUNG' WHERE id = 1")
 	c.await(consumer.StateInvisible)
 	// Longer than wal_sender_timeout: the walsender hears from a consumer that waits.
-	servertest.Never(t, 5*time.Second, func() (bool, string) {
+	servertest.Never(t, 8*time.Second, func() (bool, string) {
 		seen := b.worker.seen("1")
 		return len(seen) > 0 || c.Status().State != consumer.StateInvisible, fmt.Sprint(seen, c.Status().State, c.Status().LastError)
 	})
