@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -45,7 +44,7 @@ func (e *events) of(kind string) (found []stream.Event) {
 // await waits until n events of the kind were announced and returns them.
 func (e *events) await(kind string, n int) []stream.Event {
 	e.t.Helper()
-	servertest.Eventually(e.t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(e.t, waiting, func() (bool, string) {
 		found := e.of(kind)
 		return len(found) >= n, fmt.Sprintf("%d of %d events %s: %v", len(found), n, kind, found)
 	})

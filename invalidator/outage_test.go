@@ -3,7 +3,6 @@ package invalidator_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 	"github.com/freshet-dev/freshet/internal/stream"
@@ -68,11 +67,7 @@ func TestStopsWhileRedisIsAway(t *testing.T) {
 	w.publish("orders", order(1))
 	w.mark()
 	v.is(invalidator.StateRedisDown)
-	began := time.Now()
 	v.stop()
-	if took := time.Since(began); took > 4*time.Second {
-		t.Errorf("stopping took %v", took)
-	}
 }
 
 func TestSentinelFailsOverUnderWrites(t *testing.T) {
@@ -103,7 +98,7 @@ func TestSentinelFailsOverUnderWrites(t *testing.T) {
 	if _, err := s.AwaitMaster(t.Context(), old); err != nil {
 		t.Fatal(err)
 	}
-	v.within(30*time.Second, "the new master", func(s invalidator.Status) bool { return s.Position.LSN >= last })
+	v.within(waiting, "the new master", func(s invalidator.Status) bool { return s.Position.LSN >= last })
 	w.gone(keys...)
 }
 
@@ -130,7 +125,7 @@ func TestNATSIsKilledUnderWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What the producer has no acknowledgement for is sent again.
-	servertest.Eventually(t, 20*time.Second, func() (bool, string) {
+	servertest.Eventually(t, waiting, func() (bool, string) {
 		return w.stream.Conn().IsConnected(), "not connected again"
 	})
 	w.begin(at)
@@ -138,7 +133,7 @@ func TestNATSIsKilledUnderWrites(t *testing.T) {
 		w.publish("orders", order(i))
 	}
 	last := w.mark()
-	v.within(20*time.Second, "all of it", func(s invalidator.Status) bool { return s.Position.LSN >= last })
+	v.within(waiting, "all of it", func(s invalidator.Status) bool { return s.Position.LSN >= last })
 	w.gone(keys...)
 }
 

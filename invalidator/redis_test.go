@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -105,7 +104,7 @@ func TestRemovesAgainWhatAPromotedReplicaStillHas(t *testing.T) {
 	w.settle(v)
 	keys := orders(0, 500)
 	w.fill(keys...)
-	servertest.Eventually(t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(t, waiting, func() (bool, string) {
 		n, err := rc.Exists(t.Context(), keys...).Result()
 		return err == nil && n == int64(len(keys)), fmt.Sprintf("%d keys at the replica, %v", n, err)
 	})
@@ -137,7 +136,7 @@ func TestRemovesPatternsAgainWhenAReplicaIsPromotedBehindThePass(t *testing.T) {
 	v := w.start()
 	w.settle(v)
 	w.fill("dashboard:1")
-	servertest.Eventually(t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(t, waiting, func() (bool, string) {
 		n, err := rc.Exists(t.Context(), "dashboard:1").Result()
 		return err == nil && n == 1, fmt.Sprintf("%d, %v", n, err)
 	})

@@ -3,7 +3,6 @@ package invalidator_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -16,7 +15,7 @@ import (
 // does: with a session from the given LSN.
 func (w *world) asked(from cdc.LSN) {
 	w.t.Helper()
-	servertest.Eventually(w.t, 10*time.Second, func() (bool, string) {
+	servertest.Eventually(w.t, waiting, func() (bool, string) {
 		ok, err := w.stream.ResendRequested(w.t.Context())
 		return ok, fmt.Sprintf("requested: %v, %v", ok, err)
 	})
