@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
@@ -35,6 +36,7 @@ type shop struct {
 	postgres *servers.Postgres
 	redis    *servers.Redis
 	nats     *servers.NATS
+	js       jetstream.JetStream // nil until a test looks at the stream
 	db       *pgxpool.Pool
 	cache    *cache.Cache
 	config   string
