@@ -66,5 +66,5 @@ func version(t *testing.T, db *pgx.Conn) int {
 
 func eventually(t *testing.T, condition func() bool) {
 	t.Helper()
-	servertest.Eventually(t, 20*time.Second, func() (bool, string) { return condition(), "not yet" })
+	servertest.Eventually(t, 90*time.Second, func() (bool, string) { return condition(), "not yet" })
 }

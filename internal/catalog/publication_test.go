@@ -221,7 +221,7 @@ func TestEnsurePublicationDoesNotQueueForever(t *testing.T) {
 	server, db := start(t, `CREATE TABLE a (id int PRIMARY KEY)`)
 	blocker := connect(t, server.URL())
 	run(t, blocker, `BEGIN`, `LOCK TABLE a IN SHARE UPDATE EXCLUSIVE MODE`)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {

@@ -152,4 +152,4 @@ func expect(t *testing.T, report *check.Report, area, name string, status check.
 }
 
 // patience is how long a test waits for what takes a moment.
-const patience = 30 * time.Second
+const patience = 90 * time.Second

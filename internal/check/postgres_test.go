@@ -1,7 +1,6 @@
 package check_test
 
 import (
-	"net"
 	"strings"
 	"testing"
 
@@ -209,15 +208,4 @@ func TestSlotsAndTheirRemedies(t *testing.T) {
 	b.run(t, `SELECT pg_create_logical_replication_slot('short', 'pgoutput', true)`)
 	b.cfg.Slot = "short"
 	expect(t, b.check(t), "postgres", "slot", check.Fail, "is temporary")
-}
-
-// freePort returns an address that nobody listens on, for the moment.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

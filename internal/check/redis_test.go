@@ -69,10 +69,10 @@ func TestRedisLines(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	b.cfg.CacheURL = "redis://" + freePort(t) + "?password=se/cret"
+	b.cfg.CacheURL = "redis://" + servertest.FreeAddr(t) + "?password=se/cret"
 	report = b.check(t)
 	expect(t, report, "cache", "connection", check.Fail, "")
-	b.cfg.CacheURL = "redis://:se/cret@" + freePort(t) + "/%zz"
+	b.cfg.CacheURL = "redis://:se/cret@" + servertest.FreeAddr(t) + "/%zz"
 	if all := text(t, b.check(t)); strings.Contains(all, "se/cret") {
 		t.Errorf("the password is in the report:\n%s", all)
 	}

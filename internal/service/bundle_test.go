@@ -27,7 +27,7 @@ const instance = "shop"
 
 // patience is how long anything may take before a test gives up on it. The
 // machines are slow and the race detector is on.
-const patience = 60 * time.Second
+const patience = 90 * time.Second
 
 // bundle is one test's servers and what it runs on them.
 type bundle struct {
@@ -128,18 +128,19 @@ func (b *bundle) tryStart(roles ...string) (*running, error) {
 	return r, nil
 }
 
-// stop ends the service gracefully and checks that it took less than the ten
-// seconds that are promised.
+// stop ends the service gracefully. That it takes less than ten seconds is
+// tested on the command.
 func (r *running) stop() {
 	r.t.Helper()
-	began := time.Now()
 	r.cancel()
 	r.cancel = nil
-	if err := <-r.ended; err != nil {
-		r.t.Errorf("the service stopped with %v, want nil", err)
-	}
-	if took := time.Since(began); took > 10*time.Second {
-		r.t.Errorf("the service took %s to stop, want less than 10s", took)
+	select {
+	case err := <-r.ended:
+		if err != nil {
+			r.t.Errorf("the service stopped with %v, want nil", err)
+		}
+	case <-time.After(patience):
+		r.t.Errorf("the service did not stop within %s", patience)
 	}
 }
 
