@@ -161,7 +161,7 @@ func (s *shop) settle(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		status := s.service.Invalidator.Status()
-		if status.Position.LSN >= want && status.PendingPatterns == 0 {
+		if status.Position.LSN >= want && status.PendingPatterns == 0 && status.Position.Hold == 0 {
 			return nil
 		}
 		select {
