@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,19 +13,10 @@ import (
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
 
-// checkCommand runs `freshet check` and returns what it printed and its exit
-// status.
+// checkCommand runs `freshet check`.
 func checkCommand(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
-	var out, errOut bytes.Buffer
-	cmd := command(t.Context(), nil, append([]string{"check"}, args...)...)
-	cmd.Stdout, cmd.Stderr = &out, &errOut
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+	return freshet(t, append([]string{"check"}, args...)...)
 }
 
 func TestCheckCommand(t *testing.T) {

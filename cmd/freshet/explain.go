@@ -51,7 +51,7 @@ change is an update from that row; only the columns that differ need be given.`,
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), explained)
 			}
-			return printExplained(cmd.OutOrStdout(), args[0], rules, explained)
+			return printExplained(cmd.OutOrStdout(), rules, explained)
 		},
 	}
 	configFlag(cmd, &path)
@@ -61,9 +61,9 @@ change is an update from that row; only the columns that differ need be given.`,
 	return cmd
 }
 
-func printExplained(out io.Writer, table string, rules *rule.Set, explained []rule.Explanation) error {
-	if len(explained) == 0 {
-		_, err := fmt.Fprintf(out, "no rule is about table %s; there are rules for %s\n", table, strings.Join(tableNames(rules), ", "))
+func printExplained(out io.Writer, rules *rule.Set, explained []rule.Explanation) error {
+	if len(explained) == 1 && explained[0].Rule == "" {
+		_, err := fmt.Fprintf(out, "%s; there are rules for %s\n", explained[0].Why, strings.Join(tableNames(rules), ", "))
 		return err
 	}
 	lines := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

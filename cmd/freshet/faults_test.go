@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -125,6 +127,62 @@ func TestStreamLostBeforeItWasApplied(t *testing.T) {
 	s.audit(invalidator)
 }
 
+// A consumer is paused in the middle of a burst and wakes up after another took
+// over: whatever it still sends is harmless, and it stands by from then on.
+func TestPausedConsumerWakesUp(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	// How soon the server takes the slot from a consumer that says nothing.
+	if err := errors.Join(s.postgres.SetConfig(t.Context(), "wal_sender_timeout", "3s"), s.postgres.Reload(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	active, standby := runService(t, s.config, "consumer"), runService(t, s.config, "consumer")
+	invalidator := runService(t, s.config, "invalidator")
+	s.settle(invalidator)
+	s.traffic()
+	await := func(p *process, state string) {
+		t.Helper()
+		servertest.Eventually(t, patience, func() (bool, string) {
+			st, err := p.status()
+			return err == nil && st.Consumer.State == state, fmt.Sprintf("%s, want %s: %v", st.Consumer.State, state, err)
+		})
+	}
+	if st, err := standby.status(); err == nil && st.Consumer.State == "streaming" {
+		active, standby = standby, active
+	}
+	for range 2 {
+		await(active, "streaming")
+		await(standby, "waiting_for_slot")
+		burst := make(chan error, 1)
+		begun := s.commits.Load()
+		go func() {
+			for range 20 {
+				if _, err := s.db.Exec(t.Context(), `update orders set version = version + 1`); err != nil {
+					burst <- err
+					return
+				}
+				s.commits.Add(1)
+			}
+			burst <- nil
+		}()
+		servertest.Eventually(t, patience, func() (bool, string) { return s.commits.Load() > begun+3, "no commits" })
+		if err := active.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		await(standby, "streaming")
+		if err := <-burst; err != nil {
+			t.Fatal(err)
+		}
+		s.awaitCommits(100)
+		if err := active.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		s.awaitCommits(100)
+		s.audit(invalidator)
+		active, standby = standby, active
+	}
+}
+
 // SIGTERM ends the service within ten seconds, with exit status 0 and nothing
 // lost.
 func TestGracefulStop(t *testing.T) {
@@ -138,7 +196,44 @@ func TestGracefulStop(t *testing.T) {
 	if status != 0 || took > 10*time.Second {
 		t.Errorf("SIGTERM: exit status %d after %s, want 0 within 10s", status, took)
 	}
+	t.Logf("SIGTERM: ended after %s", took.Round(time.Millisecond))
 	s.awaitCommits(50)
 	p = runService(t, s.config, "")
+	s.audit(p)
+}
+
+// A second signal ends the service at once, whatever it still waits for: here
+// for servers that do not answer.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	p := runService(t, s.config, "")
+	s.settle(p)
+	stop := s.traffic()
+	s.awaitCommits(20)
+	stop()
+	if err := errors.Join(s.redis.Pause(), s.nats.Pause()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.Exec(t.Context(), `update orders set version = version + 1`); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// Two signals of a kind become one when they come together.
+	servertest.Eventually(t, patience, func() (bool, string) {
+		_, _, err := get(p.http + "/healthz")
+		return err != nil, "still answers"
+	})
+	status, took := p.terminate()
+	if status != exitFailed {
+		t.Errorf("second SIGTERM: exit status %d after %s, want %d: the first one ended it gracefully", status, took, exitFailed)
+	}
+	if err := errors.Join(s.redis.Resume(), s.nats.Resume()); err != nil {
+		t.Fatal(err)
+	}
+	p = runService(t, s.config, "")
+	s.traffic()
 	s.audit(p)
 }

@@ -75,6 +75,9 @@ delete from events where id = 1000 + :id;
 		t.Errorf("pgbench:\n%s", text)
 	}
 	s.audit(p)
+	if what := s.refused.Load(); what != nil {
+		t.Errorf("the application's statement failed: %s", *what)
+	}
 }
 
 // pgbench runs a script for some seconds.
@@ -109,6 +112,9 @@ func TestMemoryStaysFlatOnAMillionRows(t *testing.T) {
 	}
 	if peak := peaks[1_000_000]; peak > 100<<20 {
 		t.Errorf("peak resident memory %d MB, want under 100", peak>>20)
+	}
+	if grew := peaks[1_000_000] - peaks[100_000]; grew > 20<<20 {
+		t.Errorf("peak resident memory grew by %d MB with ten times the rows", grew>>20)
 	}
 }
 

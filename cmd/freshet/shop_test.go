@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
@@ -42,7 +43,8 @@ type shop struct {
 	config   string
 	commits  atomic.Int64
 	reads    atomic.Int64
-	writing  sync.RWMutex // held for reading by writers within a transaction
+	refused  atomic.Pointer[string] // a statement that the server refused, and why
+	writing  sync.RWMutex           // held for reading by writers within a transaction
 }
 
 func newShop(t *testing.T, extra string) *shop {
@@ -114,8 +116,14 @@ func (s *shop) write(ctx context.Context) {
 		}
 		s.writing.RLock()
 		short, cancel := context.WithTimeout(ctx, 5*time.Second)
-		if _, err := s.db.Exec(short, sql, id); err == nil {
+		_, err := s.db.Exec(short, sql, id)
+		var refused *pgconn.PgError
+		switch {
+		case err == nil:
 			s.commits.Add(1)
+		case errors.As(err, &refused) && short.Err() == nil:
+			what := fmt.Sprintf("%s: %v", sql, err)
+			s.refused.Store(&what)
 		}
 		cancel()
 		s.writing.RUnlock()
