@@ -1,0 +1,62 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+// awaitReady waits until /readyz answers with the status, and says the word.
+func (r *running) awaitReady(want int, word string) {
+	r.t.Helper()
+	servertest.Eventually(r.t, patience, func() (bool, string) {
+		ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+		defer cancel()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.HTTP+"/readyz", http.NoBody)
+		if err != nil {
+			return false, err.Error()
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return false, err.Error()
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		return err == nil && response.StatusCode == want && strings.Contains(string(body), word),
+			fmt.Sprintf("want %d with %q, got %d %s %v", want, word, response.StatusCode, body, err)
+	})
+}
+
+// /readyz tells which server is away, and is well again by itself.
+func TestReadyWhileServersComeAndGo(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, options{schema: `create table t (id int primary key)`, rules: on("t", "t:{id}"), nats: true})
+	r := b.start()
+	b.settle(r)
+	r.awaitReady(http.StatusOK, "")
+	for _, server := range []struct {
+		name  string
+		kill  func() error
+		start func(context.Context) error
+		word  string
+	}{
+		{"redis", b.redis.Kill, b.redis.Start, "invalidator: redis_down"},
+		{"postgres", b.postgres.Kill, b.postgres.Start, "consumer: connecting"},
+		{"nats", b.nats.Kill, b.nats.Start, "consumer: connecting"},
+	} {
+		if err := server.kill(); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitReady(http.StatusServiceUnavailable, server.word)
+		if err := server.start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitReady(http.StatusOK, "")
+	}
+}
