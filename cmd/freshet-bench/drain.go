@@ -162,6 +162,9 @@ func (r *rig) warmUp(ctx context.Context) error {
 
 // clean begins a round: no slots, no stream, an empty Redis.
 func (r *rig) clean(ctx context.Context) error {
+	if err := r.slotsFree(ctx); err != nil {
+		return err
+	}
 	if _, err := r.db.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots`); err != nil {
 		return err
 	}
@@ -170,11 +173,23 @@ func (r *rig) clean(ctx context.Context) error {
 
 // rewind puts the copied slot in the place of the one that was read.
 func (r *rig) rewind(ctx context.Context) error {
+	if err := r.slotsFree(ctx); err != nil {
+		return err
+	}
 	_, err := r.db.Exec(ctx, `select pg_drop_replication_slot('freshet_bench'), pg_copy_logical_replication_slot('copy', 'freshet_bench')`)
 	if err != nil {
 		return err
 	}
 	return r.forget(ctx)
+}
+
+// slotsFree waits until the server has seen that nobody reads a slot.
+func (r *rig) slotsFree(ctx context.Context) error {
+	return until(ctx, "the slots are free", func() bool {
+		var active int
+		err := r.db.QueryRow(ctx, `select count(*) from pg_replication_slots where active`).Scan(&active)
+		return err == nil && active == 0
+	})
 }
 
 func (r *rig) forget(ctx context.Context) error {
