@@ -18,7 +18,7 @@ const (
 	// brings, since a walsender that shares its processor needs longer for the same.
 	pauseLeast = 200 * time.Microsecond
 	pauseMost  = 2 * time.Millisecond
-	pauseAim   = 64 << 10 // bytes that a read should bring
+	pauseAim   = 256 << 10 // bytes that a read should bring
 )
 
 // moderatedReader is the receiving half of the replication connection. It cuts the bytes into protocol messages
