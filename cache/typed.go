@@ -70,7 +70,9 @@ func (t Typed[K, T]) Exists(ctx context.Context, id K) (bool, error) {
 }
 
 // TTL returns how long the value of an id lasts, as Cache.TTL does.
-func (t Typed[K, T]) TTL(ctx context.Context, id K) (time.Duration, error) { return t.c.TTL(ctx, t.Key(id)) }
+func (t Typed[K, T]) TTL(ctx context.Context, id K) (time.Duration, error) {
+	return t.c.TTL(ctx, t.Key(id))
+}
 
 // Touch makes the value of an id last for the Spec's TTL from now, and reports
 // whether there is one. With FailSafe it counts from now too.
