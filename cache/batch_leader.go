@@ -64,7 +64,7 @@ func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (leased, o
 	tagged := len(b.s.tags) > 0
 	for i, item := range items {
 		queries[i] = missQuery{
-			key: item.full, token: b.token, lease: b.c.cfg.LeaseTTL, useless: item.found.useless, keep: item.found.keep,
+			key: item.full, lease: b.c.cfg.LeaseTTL, useless: item.found.useless, keep: item.found.keep,
 		}
 		for _, name := range item.tags {
 			tags, tagged = append(tags, name[len(b.c.cfg.Prefix):]), true
@@ -75,10 +75,12 @@ func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (leased, o
 		queries[0].names = append(b.loading.name(b.s.tags, true), b.loading.name(tags, false)...)
 		queries[0].namesTTL = b.c.tagTTL(b.ttl + b.s.failSafe)
 	}
-	all, err := b.c.store.miss(ctx, queries)
+	// What was leased by the token before has been settled.
+	all, token, err := b.c.askLeases(ctx, queries)
 	if err != nil {
 		return nil, nil, err
 	}
+	b.token = token
 	b.loading.captured(queries[0].names, all[0].gens)
 	for i, m := range all {
 		item := items[i]
@@ -196,7 +198,7 @@ func (b *batch[K, T]) store(ctx context.Context, items, leased []*batchItem[K], 
 		case o.found && storable:
 			fills = append(fills, item)
 			entries = append(entries, entry{item.full, c.encode(o.payload, meta), b.s.entryTTL(b.loading.limited(b.ttl)) + b.s.failSafe})
-		case errors.Is(o.err, ErrNotFound) && storable && negative > 0:
+		case errors.Is(o.err, ErrNotFound) && storable && negative > 0 && !meta.tagged:
 			absents, absentKeys = append(absents, item), append(absentKeys, item.full)
 		default:
 			if o.found {

@@ -18,6 +18,7 @@ var errLost = io.EOF
 var (
 	exploreClient = sharedClient(hook{repeats: true})
 	exploreOnce   = sharedClient(hook{})
+	exploreAlways = sharedClient(hook{repeats: true, stubborn: true})
 	exploreStored = newStoreScripts()
 )
 
@@ -30,13 +31,18 @@ func sharedClient(h hook) *redis.Client {
 
 // newExploreStore returns a store in the model of Redis: the one that a program
 // uses, so that the commands and their order are the real ones.
-func newExploreStore() store {
-	st := &redisStore{rdb: exploreClient, nodes: &nodes{single: exploreClient}, scripts: exploreStored}
+func newExploreStore() store { return newExploreStoreOver(exploreClient) }
+
+func newExploreStoreOver(client *redis.Client) store {
+	st := &redisStore{rdb: client, nodes: &nodes{single: client}, scripts: exploreStored}
 	return guard(st, newBreaker(quiet))
 }
 
 // hook puts a run in Redis' place.
-type hook struct{ repeats bool }
+type hook struct {
+	repeats  bool // what had no reply
+	stubborn bool // also what must not be repeated
+}
 
 var _ redis.Hook = hook{}
 
@@ -62,7 +68,7 @@ func (h hook) send(ctx context.Context, cmds []redis.Cmder) error {
 			deliver: func(reply any) { answerTo(cmd, reply) },
 		}
 	}
-	repeats := h.repeats && !slices.ContainsFunc(cmds, redis.Cmder.NoRetry)
+	repeats := h.repeats && (h.stubborn || !slices.ContainsFunc(cmds, redis.Cmder.NoRetry))
 	if err := r.send(ctx, ops, repeats); err != nil {
 		for _, cmd := range cmds {
 			cmd.SetErr(err)

@@ -111,7 +111,7 @@ func someCommand(m *modelRedis, chance *rand.Rand) []string {
 	switch pick("miss", "miss", "fill", "fill", "absent", "release", "extend", "store", "capture", "increment", "raise", "advance",
 		"move", "restore", "get", "mget", "pttl", "exists", "unlink", "unlink", "unlink", "set", "claim", "scan") {
 	case "miss":
-		return script("miss", both, []string{token, ttl, pick("", "1", "2"), pick("", "1")})
+		return script("miss", both, []string{token, ttl, pick("", "1", "2"), pick("", "1"), pick("", "a", "b")})
 	case "fill":
 		return script("fill", both, []string{token, value, ttl})
 	case "absent":

@@ -15,7 +15,7 @@ func scenarios() []*scenario {
 		refreshScenario(), refreshTagsScenario(), failSafeScenario(), uselessScenario(),
 		patternScenario(), tagsScenario(), tagInLoaderScenario(), allTagsScenario(), manyScenario(),
 		batchScenario(), batchTagsScenario(), boundedScenario(), boundedSharedScenario(), boundedAbsentScenario(), standbyScenario(),
-		retryScenario(), retryTagsScenario(), repeatScenario(),
+		retryScenario(), retryTagsScenario(), repeatScenario(), lateMiss(), lateClaim(), lateCapture(), absentTag(),
 	}
 }
 

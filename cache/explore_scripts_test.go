@@ -18,10 +18,8 @@ func modelMiss(k *keyspace, keys, argv []string) any {
 	}
 	lease, ok := k.get(keys[1])
 	switch {
-	case !ok:
+	case !ok, lease == argv[4]:
 		k.set(keys[1], argv[0], int64(number(argv[1])))
-		return []any{int64(2)}
-	case lease == argv[0]:
 		return []any{int64(2)}
 	case lease == "absent":
 		return []any{int64(1)}

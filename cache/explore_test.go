@@ -44,8 +44,7 @@
 //
 // TestExploreVariants breaks the protocol in one place at a time and demands that
 // this is caught; the log has the shortest schedule. TestExploreWalk follows schedules
-// by chance in a scenario that is too large for all of them. TestExploreGaps shows what
-// is not fenced yet.
+// by chance in a scenario that is too large for all of them.
 //
 // Flags: -explore.long for larger scenarios and more schedules, -explore.seed for
 // others.

@@ -109,6 +109,9 @@ func variants() []variant {
 			s.wrap = func(st store) store { return lateTags{st} }
 		}},
 		{"missing generation = zero", tagsScenario, zeroGenerations},
+		{"client that repeats a miss by itself", lateMiss, repeatsAlways},
+		{"client that repeats a claim by itself", lateClaim, repeatsAlways},
+		{"client that repeats a capture by itself", lateCapture, repeatsAlways},
 		{"generations that are not compared with that of all tags", allTagsScenario, func(s *scenario) {
 			s.wrap = func(st store) store { return noEpoch{st} }
 		}},
@@ -142,6 +145,11 @@ func (s *scenario) replace(name string, run scriptFunc) {
 		s.model.flaws = map[string]scriptFunc{}
 	}
 	s.model.flaws[name] = run
+}
+
+// repeatsAlways makes the client repeat whatever had no reply.
+func repeatsAlways(s *scenario) {
+	s.wrap = func(store) store { return newExploreStoreOver(exploreAlways) }
 }
 
 func fillAnyway(k *keyspace, keys, argv []string) any {

@@ -120,7 +120,7 @@ func (b *batch[K, T]) get(ctx context.Context) error {
 	if b.s.noFill {
 		return b.readThrough(ctx, missing)
 	}
-	b.loading, b.token = &loading{c: b.c, keys: b.fullOf(missing), ttl: b.ttl + b.s.failSafe}, newToken()
+	b.loading = &loading{c: b.c, keys: b.fullOf(missing), ttl: b.ttl + b.s.failSafe}
 	for i, item := range missing {
 		if b.s.bounded {
 			// Nobody may share a load that began before their call.

@@ -40,10 +40,9 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 	if l.storeDown {
 		return l.orExpired(l.load(ctx, load))
 	}
-	token := newToken()
 	deadline := time.Now().Add(l.c.cfg.WaitLimit)
 	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
-		m, err := l.miss(ctx, token)
+		m, token, err := l.miss(ctx)
 		if l.unread && (err != nil || m.outcome != outcomePresent) {
 			l.unread = false
 			l.countRead(false)
@@ -114,18 +113,18 @@ func (l *leader) outcome() Outcome {
 
 // miss asks for the lease, and captures the generations of the call's tags
 // behind it.
-func (l *leader) miss(ctx context.Context, token string) (missed, error) {
-	q := missQuery{key: l.key, token: token, lease: l.c.cfg.LeaseTTL, useless: l.useless, keep: l.keep}
+func (l *leader) miss(ctx context.Context) (m missed, token string, err error) {
+	q := missQuery{key: l.key, lease: l.c.cfg.LeaseTTL, useless: l.useless, keep: l.keep}
 	if len(l.s.tags) > 0 {
 		l.loading.name(l.s.tags, true)
 		q.names, q.namesTTL = l.c.tagNames(l.s.tags), l.c.tagTTL(l.loading.ttl)
 	}
-	all, err := l.c.store.miss(ctx, []missQuery{q})
+	all, token, err := l.c.askLeases(ctx, []missQuery{q})
 	if err != nil {
-		return missed{}, err
+		return missed{}, "", err
 	}
 	l.loading.captured(q.names, all[0].gens)
-	return all[0], nil
+	return all[0], token, nil
 }
 
 // present looks at a value that has come to be there.
@@ -148,8 +147,7 @@ func (l *leader) leadBounded(ctx context.Context, load loadFunc) ([]byte, error)
 	if l.storeDown {
 		return l.load(ctx, load)
 	}
-	token := newToken()
-	m, err := l.miss(ctx, token)
+	m, token, err := l.miss(ctx)
 	if err != nil {
 		l.n.errors.Add(1)
 	}
@@ -244,7 +242,7 @@ func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([
 			c.recent.add(l.key)
 		}
 		l.noteFill(f)
-	case errors.Is(err, ErrNotFound) && storable && negative > 0:
+	case errors.Is(err, ErrNotFound) && storable && negative > 0 && !meta.tagged:
 		l.noteFill(c.store.absent(ctx, keys, token, negative)[0])
 	default:
 		if err == nil {
@@ -292,6 +290,40 @@ func (c *Cache) keepLeases(ctx context.Context, keys []string, token string) (st
 		cancel()
 		<-done
 	}
+}
+
+// askLeases asks for the leases of keys, all with one token that was never used. A
+// command without a reply is repeated with another token, which takes the lease
+// over that the first may have got: see once.
+func (c *Cache) askLeases(ctx context.Context, queries []missQuery) (all []missed, token string, err error) {
+	for range 2 {
+		former := token
+		token = newToken()
+		for i := range queries {
+			queries[i].token, queries[i].former = token, former
+		}
+		if all, err = c.store.miss(ctx, queries); err == nil || !unanswered(ctx, err) {
+			break
+		}
+	}
+	return all, token, err
+}
+
+// capture reads and mints generations. Those of a command without a reply are not
+// used.
+func (c *Cache) capture(ctx context.Context, names []string, ttl time.Duration) (gens []string, err error) {
+	for range 2 {
+		if gens, err = c.store.capture(ctx, names, ttl); err == nil || !unanswered(ctx, err) {
+			break
+		}
+	}
+	return gens, err
+}
+
+// unanswered reports whether a command may or may not have been executed, and it
+// makes sense to try again.
+func unanswered(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && unavailable(err) && !isServerReply(err) && !errors.Is(err, errBroken)
 }
 
 // newToken returns a token that no other fill has.

@@ -24,13 +24,13 @@ func (c *Cache) Lease(ctx context.Context, key string) (Lease, error) {
 	if err != nil {
 		return Lease{}, err
 	}
-	q := missQuery{key: full, token: newToken(), lease: c.cfg.LoadTimeout}
-	all, err := c.store.miss(ctx, []missQuery{q})
+	q := []missQuery{{key: full, lease: c.cfg.LoadTimeout}}
+	all, token, err := c.askLeases(ctx, q)
 	if err == nil && all[0].outcome == outcomePresent {
 		// It may be void by its tags, or expired.
 		if found := c.lookup(ctx, full, &settings{}); found.err == nil && !found.ok && found.useless != nil {
-			q.useless, q.keep = found.useless, found.keep
-			all, err = c.store.miss(ctx, []missQuery{q})
+			q[0].useless, q[0].keep = found.useless, found.keep
+			all, token, err = c.askLeases(ctx, q)
 		}
 	}
 	if err != nil {
@@ -38,7 +38,7 @@ func (c *Cache) Lease(ctx context.Context, key string) (Lease, error) {
 	}
 	l := Lease{c: c, key: full, load: &loading{c: c, keys: []string{full}}}
 	if all[0].outcome == outcomeLoad {
-		l.token = q.token
+		l.token = token
 	}
 	return l, nil
 }

@@ -47,7 +47,7 @@ func (l *loading) tag(ctx context.Context, tags []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
 	defer cancel()
-	gens, err := l.c.store.capture(ctx, names, l.c.tagTTL(l.ttl))
+	gens, err := l.c.capture(ctx, names, l.c.tagTTL(l.ttl))
 	if err != nil {
 		l.refuse()
 		return l.c.failed("tag", l.c.bare(l.keys[0]), err)

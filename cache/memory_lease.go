@@ -69,10 +69,8 @@ func (s *memoryStore) missOne(q missQuery) missed {
 	}
 	held, ok := s.lease(q.key)
 	switch {
-	case !ok:
+	case !ok, held == q.former:
 		s.hold(q.key, q.token, q.lease)
-		return missed{outcome: outcomeLoad}
-	case held == q.token:
 		return missed{outcome: outcomeLoad}
 	case held == absentMark:
 		return missed{outcome: outcomeAbsent}

@@ -6,6 +6,8 @@
 -- ARGV[2]  how long a new lease lasts, in milliseconds
 -- ARGV[3]  what a value begins with that is of no use to the reader; may be empty
 -- ARGV[4]  1 if such a value stays where it is until there is another
+-- ARGV[5]  the token of the same question, asked before and without a reply; may
+--          be empty
 -- reply    {0, value} there is a value by now; {1} known not to exist;
 --          {2} the lease is the reader's; {3} it is somebody else's
 local value = redis.call('GET', KEYS[1])
@@ -18,12 +20,9 @@ if value then
   end
 end
 local lease = redis.call('GET', KEYS[2])
-if not lease then
+if not lease or lease == ARGV[5] then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
   return {2}
-end
-if lease == ARGV[1] then
-  return {2} -- this very command, sent before
 end
 if lease == 'absent' then
   return {1}

@@ -66,8 +66,9 @@ func NoFill() WriteOption { return writeOption(func(s *settings) { s.noFill = tr
 // WithTags stores the entry with tags: InvalidateTags, and rules with tags,
 // invalidate all entries of a tag at once. A loading call captures the tags
 // before it loads, so a tag that is invalidated meanwhile makes the entry void.
-// An entry that lacks a tag that the call names counts as missing. Entries with
-// tags are stored behind a short header that only this library reads.
+// An entry that lacks a tag that the call names counts as missing. That a loader
+// returned ErrNotFound is not remembered, as nothing could invalidate that. Entries
+// with tags are stored behind a short header that only this library reads.
 func WithTags(tags ...string) WriteOption {
 	return writeOption(func(s *settings) { s.tags = append(s.tags[:len(s.tags):len(s.tags)], tags...) })
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	_ "embed" // the scripts
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -49,6 +50,37 @@ type scriptCall struct {
 	script *redis.Script
 	keys   []string
 	args   []any
+	once   bool // see the type of that name
+}
+
+// once is a command that the client must not send again by itself. When a client
+// has waited in vain it repeats a command on another connection, and what it sent
+// first may reach Redis after that, even after an invalidation. A lease or a
+// generation that its owner still goes by would so come back to life. Whoever
+// repeats such a command chooses a new name for what it creates.
+type once struct{ *redis.Cmd }
+
+// NoRetry tells the client.
+func (once) NoRetry() bool { return true }
+
+// evalSha returns the command that runs the script by its hash.
+func (c scriptCall) evalSha(ctx context.Context) once {
+	args := append(make([]any, 0, 3+len(c.keys)+len(c.args)), "evalsha", c.script.Hash(), len(c.keys))
+	for _, key := range c.keys {
+		args = append(args, key)
+	}
+	return once{redis.NewCmd(ctx, append(args, c.args...)...)}
+}
+
+// runOnce runs a script that the client must not send again.
+func (s *redisStore) runOnce(ctx context.Context, c scriptCall) *redis.Cmd {
+	cmd := c.evalSha(ctx)
+	_ = s.rdb.Process(ctx, cmd) // the command has the error too
+	if isNoScript(cmd.Err()) && c.script.Load(ctx, s.rdb).Err() == nil {
+		cmd = c.evalSha(ctx)
+		_ = s.rdb.Process(ctx, cmd)
+	}
+	return cmd.Cmd
 }
 
 // runScripts runs scripts in as few round trips as their number permits, each in
@@ -57,6 +89,9 @@ type scriptCall struct {
 func (s *redisStore) runScripts(ctx context.Context, calls []scriptCall) []*redis.Cmd {
 	if len(calls) == 1 {
 		c := calls[0]
+		if c.once {
+			return []*redis.Cmd{s.runOnce(ctx, c)}
+		}
 		return []*redis.Cmd{c.script.Run(ctx, s.rdb, c.keys, c.args...)}
 	}
 	cmds := make([]*redis.Cmd, 0, len(calls))
@@ -71,19 +106,27 @@ func (s *redisStore) pipeScripts(ctx context.Context, calls []scriptCall) []*red
 	for range 2 {
 		pipe := s.rdb.Pipeline()
 		for i, c := range calls {
-			cmds[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
+			if !c.once {
+				cmds[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
+				continue
+			}
+			cmd := c.evalSha(ctx)
+			_ = pipe.Process(ctx, cmd) // queued
+			cmds[i] = cmd.Cmd
 		}
 		_, _ = pipe.Exec(ctx) // each reply is looked at
-		unknown := map[*redis.Script]bool{}
+		unknown, lost := map[*redis.Script]bool{}, false
 		for i, cmd := range cmds {
 			if isNoScript(cmd.Err()) {
 				unknown[calls[i].script] = true
+			} else if err := cmd.Err(); err != nil && !isServerReply(err) {
+				lost = true
 			}
 		}
-		if len(unknown) == 0 {
+		if len(unknown) == 0 || lost {
 			break
 		}
-		// Those that ran may run again: every script here may.
+		// Those that were answered may run again: every script here may.
 		for script := range unknown {
 			if err := script.Load(ctx, s.rdb).Err(); err != nil {
 				return cmds
@@ -99,7 +142,8 @@ func (s *redisStore) miss(ctx context.Context, queries []missQuery) ([]missed, e
 		calls = append(calls, scriptCall{
 			s.scripts.miss,
 			[]string{q.key, LeaseKey(q.key)},
-			[]any{q.token, q.lease.Milliseconds(), q.useless, flagOf(q.keep)},
+			[]any{q.token, q.lease.Milliseconds(), q.useless, flagOf(q.keep), q.former},
+			true,
 		})
 		calls = s.captureCalls(calls, q.names, q.namesTTL)
 	}
@@ -135,7 +179,7 @@ func flagOf(set bool) string {
 // captureCalls appends what captures the generations of tags.
 func (s *redisStore) captureCalls(calls []scriptCall, names []string, ttl time.Duration) []scriptCall {
 	for _, name := range names {
-		calls = append(calls, scriptCall{s.scripts.capture, []string{tagPrefix + name}, []any{newGeneration(), ttl.Milliseconds()}})
+		calls = append(calls, scriptCall{s.scripts.capture, []string{tagPrefix + name}, []any{newGeneration(), ttl.Milliseconds()}, true})
 	}
 	return calls
 }
@@ -162,7 +206,12 @@ func texts(cmds []*redis.Cmd) ([]string, error) {
 }
 
 func (s *redisStore) claim(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	return s.rdb.SetNX(ctx, LeaseKey(key), token, ttl).Result()
+	cmd := once{redis.NewCmd(ctx, "set", LeaseKey(key), token, "px", max(ttl.Milliseconds(), 1), "nx")}
+	err := s.rdb.Process(ctx, cmd)
+	if errors.Is(err, redis.Nil) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (s *redisStore) extend(ctx context.Context, keys []string, token string, ttl time.Duration) ([]bool, error) {
@@ -189,7 +238,7 @@ func (s *redisStore) release(ctx context.Context, keys []string, token string) e
 func (s *redisStore) releaseCalls(keys []string, token string, ms int64) []scriptCall {
 	calls := make([]scriptCall, len(keys))
 	for i, key := range keys {
-		calls[i] = scriptCall{s.scripts.release, []string{LeaseKey(key)}, []any{token, ms}}
+		calls[i] = scriptCall{s.scripts.release, []string{LeaseKey(key)}, []any{token, ms}, false}
 	}
 	return calls
 }
@@ -197,7 +246,7 @@ func (s *redisStore) releaseCalls(keys []string, token string, ms int64) []scrip
 func (s *redisStore) fill(ctx context.Context, token string, entries []entry) []filled {
 	calls := make([]scriptCall, len(entries))
 	for i, e := range entries {
-		calls[i] = scriptCall{s.scripts.fill, []string{e.key, LeaseKey(e.key)}, []any{token, e.value, e.ttl.Milliseconds()}}
+		calls[i] = scriptCall{s.scripts.fill, []string{e.key, LeaseKey(e.key)}, []any{token, e.value, e.ttl.Milliseconds()}, false}
 	}
 	return fills(s.runScripts(ctx, calls))
 }
@@ -205,7 +254,7 @@ func (s *redisStore) fill(ctx context.Context, token string, entries []entry) []
 func (s *redisStore) absent(ctx context.Context, keys []string, token string, ttl time.Duration) []filled {
 	calls := make([]scriptCall, len(keys))
 	for i, key := range keys {
-		calls[i] = scriptCall{s.scripts.absent, []string{key, LeaseKey(key)}, []any{token, ttl.Milliseconds()}}
+		calls[i] = scriptCall{s.scripts.absent, []string{key, LeaseKey(key)}, []any{token, ttl.Milliseconds()}, false}
 	}
 	return fills(s.runScripts(ctx, calls))
 }
@@ -221,7 +270,7 @@ func fills(cmds []*redis.Cmd) []filled {
 func (s *redisStore) set(ctx context.Context, entries []entry) []error {
 	calls := make([]scriptCall, len(entries))
 	for i, e := range entries {
-		calls[i] = scriptCall{s.scripts.set, []string{e.key, LeaseKey(e.key)}, []any{e.value, e.ttl.Milliseconds()}}
+		calls[i] = scriptCall{s.scripts.set, []string{e.key, LeaseKey(e.key)}, []any{e.value, e.ttl.Milliseconds()}, false}
 	}
 	errs := make([]error, len(entries))
 	for i, cmd := range s.runScripts(ctx, calls) {

@@ -54,7 +54,7 @@ func (c *Cache) setMeta(ctx context.Context, ttl time.Duration, s *settings) (en
 		return m, nil
 	}
 	names := c.tagNames(s.tags)
-	gens, err := c.store.capture(ctx, names, c.tagTTL(ttl+s.failSafe))
+	gens, err := c.capture(ctx, names, c.tagTTL(ttl+s.failSafe))
 	if err == nil {
 		m.withTags(names, gens)
 	}

@@ -87,6 +87,7 @@ type answer struct {
 // missQuery is a reader's question about a key that it has found no value for.
 type missQuery struct {
 	key, token string
+	former     string        // the token of an attempt that had no reply; empty: there was none
 	lease      time.Duration // how long a new lease lasts
 	useless    []byte        // what begins so is no value for the reader; empty: nothing does
 	keep       bool          // such a value is left there

@@ -82,7 +82,7 @@ func (r *response) variant(key string, req *http.Request) string {
 }
 
 // stored is a response on its way to the cache or from it.
-type stored struct{ *response }
+type stored struct{ *response } //nolint:recvcheck // what reads into one needs a pointer
 
 var (
 	_ cache.Marshaler   = stored{}
