@@ -24,6 +24,13 @@ func getAs[T any](ctx context.Context, c *Cache, key string, s *settings) (T, er
 		return zero, err
 	}
 	ctx, end := c.observe(ctx, OpGet, key)
+	if !s.bounded && c.cfg.Near != nil {
+		if value, ok := nearGet[T](c, full); ok {
+			c.counters.of(key).near.Add(1)
+			end(OutcomeNear, nil)
+			return value, nil
+		}
+	}
 	value, outcome, err := get[T](ctx, c, key, full, s)
 	if errors.Is(err, ErrMiss) {
 		end(outcome, nil)
@@ -33,19 +40,14 @@ func getAs[T any](ctx context.Context, c *Cache, key string, s *settings) (T, er
 	return value, err
 }
 
+// get reads the store.
 func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T, Outcome, error) {
 	n := c.counters.of(key)
-	if !s.bounded && c.cfg.Near != nil {
-		if value, ok := nearGet[T](c, full); ok {
-			n.near.Add(1)
-			return value, OutcomeNear, nil
-		}
-	}
 	l := c.lookup(ctx, full, s)
 	if l.stale {
 		n.stale.Add(1)
 	}
-	var value T // behind what a near hit needs, which allocates nothing
+	var value T
 	switch {
 	case l.err != nil:
 		return value, "", c.failed("get", key, l.err)

@@ -49,22 +49,25 @@ func GetOrSet[T any](
 		}
 	}
 	ctx, end := c.observe(ctx, OpGetOrSet, key)
+	// Here, as each further function would copy the value once more.
+	if !s.bounded && c.cfg.Near != nil {
+		if value, ok := nearGet[T](c, full); ok {
+			c.counters.of(key).near.Add(1)
+			end(OutcomeNear, nil)
+			return value, nil
+		}
+	}
 	outcome, err := Outcome(""), errThrown
 	defer func() { end(outcome, err) }()
 	value, outcome, err = getOrSet(ctx, c, key, full, ttl, load, &s)
 	return value, err
 }
 
+// getOrSet is GetOrSet for what the near layer does not have.
 func getOrSet[T any](
 	ctx context.Context, c *Cache, key, full string, ttl time.Duration, load func(context.Context) (T, error), s *settings,
 ) (T, Outcome, error) {
 	n := c.counters.of(key)
-	if !s.bounded && c.cfg.Near != nil {
-		if value, ok := nearGet[T](c, full); ok {
-			n.near.Add(1)
-			return value, OutcomeNear, nil
-		}
-	}
 	var value T
 	predicted := c.recent.predict(full)
 	if !s.bounded && !s.noFill && s.refreshAhead == 0 &&
