@@ -45,6 +45,7 @@ test-postgres: install-test ## run the tests that use Postgres again, on each fu
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## run golangci-lint as .golangci.yml argues
 	$(GOLANGCI_LINT) run $(ARGS) $(PKG)
+	cd cache/benchmarks && $(GOLANGCI_LINT) run $(ARGS)
 
 .PHONY: format
 format: $(GOLANGCI_LINT) ## format every Go file (gofumpt, imports in three groups)
@@ -58,6 +59,10 @@ bench: install-servers ## measure the pipeline end to end; results go to bench/r
 .PHONY: bench-go
 bench-go: install-servers ## run the Go benchmarks beside the code (PKG=./..., RUN=.)
 	$(GO) test -run '^$$' -bench '$(RUN)' -benchmem $(ARGS) $(PKG)
+
+.PHONY: bench-cache
+bench-cache: install-servers ## compare the library with others; results go to cache/benchmarks/results (ARGS=-only=near)
+	cd cache/benchmarks && $(GO) run . -results results $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## fuzz every fuzz target for FUZZTIME (10s) each
