@@ -101,20 +101,3 @@ func TestCompressionIsBounded(t *testing.T) {
 		t.Error("garbage was unpacked")
 	}
 }
-
-// FuzzToken checks that what a token prints is the token again.
-func FuzzToken(f *testing.F) {
-	f.Add("7301:00000001:0/1A2B3C8")
-	f.Add("")
-	f.Add("1:1:FFFFFFFF/FFFFFFFF")
-	f.Fuzz(func(t *testing.T, text string) {
-		token, err := ParseToken(text)
-		if err != nil {
-			return
-		}
-		again, err := ParseToken(token.String())
-		if err != nil || again != token {
-			t.Fatalf("%q: got %v, %v, want %v", text, again, err, token)
-		}
-	})
-}

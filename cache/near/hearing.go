@@ -120,6 +120,9 @@ func (l *Layer) beat() { _ = l.announcer.beat(false) }
 // age is the time that own heartbeats carry.
 func (l *Layer) age() time.Duration { return time.Duration(l.clock().mono) }
 
+// reasonClosed is why a layer is bypassed that was closed in good order.
+const reasonClosed = "closed"
+
 // update lets note tell the ear what happened, and returns why something may
 // have been missed, if so. Then it opens or shuts the layer accordingly, and
 // reports whether all entries are void now.
@@ -154,7 +157,7 @@ func (l *Layer) update(note func(now instant) (missed string)) (emptied bool) {
 	}
 	l.leap.Store(now.lead() + maxLeap)
 	switch {
-	case l.sound && !sound:
+	case l.sound && !sound && why != reasonClosed:
 		l.log.Warn("the near layer is bypassed", "reason", why)
 	case sound && !l.sound:
 		l.log.Info("the near layer is in use")

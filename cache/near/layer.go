@@ -89,7 +89,7 @@ func (l *Layer) Close() error {
 	l.close.Do(func() {
 		l.stop()
 		l.tasks.Wait()
-		l.lose("closed")
+		l.lose(reasonClosed)
 		if err = l.sub.Unsubscribe(); errors.Is(err, nats.ErrConnectionClosed) {
 			err = nil
 		}
