@@ -64,3 +64,52 @@ func TestLoadedAt(t *testing.T) {
 		cache.LoadedAt(ctx, 1) // outside a loader
 	})
 }
+
+// TestLoadedAtWithTags: what deletes were sent for counts on the masters of the
+// entry's tags too, and up to the moment at which the last tag was captured.
+func TestLoadedAtWithTags(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
+		source := fmt.Sprintf("src%x", b.cfg.Prefix)
+		c := b.withSource(source)
+		a := b.another(t, cache.ApplierConfig{Name: source, Prefix: b.cfg.Prefix})
+		mustTakeOver(t, a, at(0x200, 0))
+		mustApply(t, a, cache.Batch{Keys: manyKeys(100), Ahead: 0x300, Epoch: "73:1:0"}) // every master knows
+		for i := range 8 {
+			tag, ahead := fmt.Sprintf("tag:%d", i), 0x1000+cache.LSN(i)*0x100
+			drop := func(ahead cache.LSN) {
+				mustApply(t, a, cache.Batch{Tags: []string{tag}, Ahead: ahead, Epoch: "73:1:0"})
+			}
+			check := func(how string, want bool, before func(context.Context) error, opts ...cache.CallOption) {
+				key := fmt.Sprintf("%s %d", how, i)
+				_, err := cache.GetOrSet(t.Context(), c, key, time.Minute, func(ctx context.Context) (int, error) { return 1, before(ctx) }, opts...)
+				if got := stored(t, c, key)[key]; got != want || err != nil {
+					t.Errorf("%s: stored %v, %v, want %v", key, got, err, want)
+				}
+			}
+			drop(ahead)
+			check("named by the call", false, func(ctx context.Context) error {
+				cache.LoadedAt(ctx, ahead)
+				return nil
+			}, cache.WithTags(tag))
+			check("named before", false, func(ctx context.Context) error {
+				defer cache.LoadedAt(ctx, ahead)
+				return cache.Tag(ctx, tag)
+			})
+			check("named behind", false, func(ctx context.Context) error {
+				cache.LoadedAt(ctx, ahead)
+				return cache.Tag(ctx, tag)
+			})
+			check("beyond", true, func(ctx context.Context) error {
+				cache.LoadedAt(ctx, ahead+1)
+				return cache.Tag(ctx, tag)
+			})
+			check("invalidated in between", false, func(ctx context.Context) error {
+				cache.LoadedAt(ctx, ahead+1)
+				drop(ahead + 0x20)
+				return cache.Tag(ctx, tag)
+			})
+		}
+	})
+}

@@ -20,6 +20,7 @@ type loading struct {
 	shared  []string      // those of the names that are every key's; guarded by mu
 	refused bool          // what is loaded must not be stored; guarded by mu
 	limit   time.Duration // of the TTL; 0: none; guarded by mu
+	standby *LSN          // the least that a standby it reads had replayed; nil: it reads none; guarded by mu
 }
 
 type loadingKey struct{}
@@ -53,6 +54,13 @@ func (l *loading) tag(ctx context.Context, tags []string) error {
 		return l.c.failed("tag", l.c.bare(l.keys[0]), err)
 	}
 	l.captured(names, gens)
+	l.mu.Lock()
+	standby := l.standby
+	l.mu.Unlock()
+	if standby != nil {
+		// The tags may have been invalidated since the standby was compared.
+		l.readStandby(ctx, *standby)
+	}
 	return nil
 }
 
@@ -101,12 +109,24 @@ func (l *loading) refuse() {
 // readStandby decides whether a standby that has replayed so much may be a
 // source.
 func (l *loading) readStandby(ctx context.Context, replayed LSN) {
+	l.mu.Lock()
+	if l.standby == nil || replayed < *l.standby {
+		l.standby = &replayed
+	}
+	replayed = *l.standby
+	keys := slices.Clone(l.keys)
+	for _, name := range l.names {
+		// A master is told of the deletes that are sent to it, and no others.
+		keys = append(keys, tagPrefix+name)
+	}
+	l.mu.Unlock()
 	fresh := false
 	if l.c.cfg.Source != "" {
 		ctx, cancel := context.WithTimeout(ctx, captureTimeout)
 		defer cancel()
-		// Read after the lease was taken: deletes that follow void that.
-		ahead, ok, err := l.c.store.ahead(ctx, l.c.cfg.Source, l.keys)
+		// Read after the lease was taken and the tags were captured: deletes that
+		// follow void those.
+		ahead, ok, err := l.c.store.ahead(ctx, l.c.cfg.Source, keys)
 		_ = l.c.failed("read how far deletes are", l.c.bare(l.keys[0]), err)
 		fresh = err == nil && ok && replayed > ahead
 	}
