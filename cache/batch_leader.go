@@ -162,7 +162,7 @@ type loadedItem[T any] struct {
 func (b *batch[K, T]) outcome(item *batchItem[K], loaded map[K]T, err error) loadedItem[T] {
 	if err != nil {
 		thrown := (*loaderPanicError)(nil)
-		if item.found.expired != nil && !errors.Is(err, ErrClosed) && !errors.As(err, &thrown) {
+		if item.found.expired != nil && !b.s.bounded && !errors.Is(err, ErrClosed) && !errors.As(err, &thrown) {
 			item.n.fallbacks.Add(1)
 			return loadedItem[T]{payload: item.found.expired}
 		}

@@ -301,3 +301,57 @@ func TestClearNeedsAPrefix(t *testing.T) {
 		t.Errorf("without a prefix: got %v, want ErrNoPrefix", err)
 	}
 }
+
+// TestBoundedReadsGetNoExpiredValue: where a loader fails, a read with a bound
+// fails too, for whoever shares the load may have a higher bound.
+func TestBoundedReadsGetNoExpiredValue(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx := b.t, b.t.Context()
+		source := fmt.Sprintf("src%x", b.cfg.Prefix)
+		c := b.withSource(source)
+		mustTakeOver(t, b.another(t, cache.ApplierConfig{Name: source}), at(0x200, 0))
+		grace := cache.WithFailSafe(time.Hour)
+		if err := cache.Set(ctx, c, "stock:1", 7, time.Millisecond, grace); err != nil {
+			t.Fatal(err)
+		}
+		servertest.Eventually(t, time.Minute, func() (bool, string) {
+			_, err := cache.Get[int](ctx, c, "stock:1")
+			return errors.Is(err, cache.ErrMiss), fmt.Sprint(err)
+		})
+		boom := errors.New("boom")
+		reached, above := cache.AtLeast(token(t, "73:00000001:0/100")), cache.AtLeast(token(t, "73:00000001:0/900"))
+		// The first load keeps the second from beginning until the third call has
+		// come to share that.
+		begun, finish, ended := make(chan struct{}), make(chan struct{}), make(chan error, 3)
+		call := func(bound cache.ReadOption, load func()) {
+			got, err := cache.GetOrSet(ctx, c, "stock:1", time.Minute, func(context.Context) (int, error) {
+				load()
+				return 0, boom
+			}, bound, grace)
+			if err == nil {
+				t.Errorf("got the expired value %d", got)
+			}
+			ended <- err
+		}
+		go call(reached, func() { close(begun); <-finish })
+		<-begun
+		misses := c.Stats().Misses
+		go call(reached, func() {})
+		servertest.Eventually(t, time.Minute, func() (bool, string) { return c.Stats().Misses > misses, "the second call" })
+		go call(above, func() {})
+		servertest.Eventually(t, time.Minute, func() (bool, string) { return c.Stats().Misses > misses+1, "the third call" })
+		close(finish)
+		for range 3 {
+			if err := <-ended; !errors.Is(err, boom) {
+				t.Errorf("got %v, want boom", err)
+			}
+		}
+		many, err := cache.GetOrSetMany(ctx, c, []int{1}, stockKey, time.Minute, func(context.Context, []int) (map[int]int, error) {
+			return nil, boom
+		}, reached, grace)
+		if !errors.Is(err, boom) || len(many) > 0 {
+			t.Errorf("batch: got %v, %v, want boom", many, err)
+		}
+	})
+}

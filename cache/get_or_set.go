@@ -118,11 +118,14 @@ func getOrSet[T any](
 		return value, OutcomeMiss, err
 	}
 	ld := newLeader(c, n, full, ttl, s)
-	ld.storeDown, ld.useless, ld.keep, ld.expired = l.err != nil, l.useless, l.keep, l.expired
+	ld.storeDown, ld.useless, ld.keep = l.err != nil, l.useless, l.keep
 	if s.bounded {
+		// Nor may an expired value stand in: it was proven for this caller's bound,
+		// and those who share the load have others.
 		value, err := flyBounded(ctx, ld, load)
 		return value, OutcomeMiss, err
 	}
+	ld.expired = l.expired
 	value, err := fly(ctx, ld, load)
 	return value, OutcomeMiss, err
 }

@@ -97,8 +97,9 @@ func WithRefreshAhead(ahead time.Duration) WriteOption {
 
 // WithFailSafe keeps the entry for longer than its TTL, by so much: a loading
 // call that finds it expired loads, and returns the expired value if the loader
-// fails with an error other than ErrNotFound. An invalidated value is never
-// returned. Entries stored so have a short header that only this library reads.
+// fails with an error other than ErrNotFound, unless the call has a bound. An
+// invalidated value is never returned. Entries stored so have a short header that
+// only this library reads.
 func WithFailSafe(longer time.Duration) WriteOption {
 	return writeOption(func(s *settings) { s.failSafe = longer })
 }
