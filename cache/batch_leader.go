@@ -16,6 +16,14 @@ func (b *batch[K, T]) run(ctx context.Context, items []*batchItem[K], storeDown 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(b.c.base, func() { cancel(ErrClosed) })()
+	all := items
+	defer func() { // also when the loader ends its goroutine
+		for _, item := range all {
+			if !item.ended {
+				b.settle(item, nil, errGoexit)
+			}
+		}
+	}()
 	if storeDown {
 		b.loadItems(ctx, items, nil)
 		return
@@ -139,7 +147,7 @@ func (b *batch[K, T]) loadItems(ctx context.Context, items, leased []*batchItem[
 	defer cancel()
 	outcomes := make([]loadedItem[T], len(items))
 	for i, item := range items {
-		outcomes[i] = b.outcome(item, loaded, err)
+		outcomes[i] = b.outcome(ctx, item, loaded, err)
 	}
 	b.store(ctx, items, leased, outcomes)
 	for i, item := range items {
@@ -159,7 +167,7 @@ type loadedItem[T any] struct {
 	err     error
 }
 
-func (b *batch[K, T]) outcome(item *batchItem[K], loaded map[K]T, err error) loadedItem[T] {
+func (b *batch[K, T]) outcome(ctx context.Context, item *batchItem[K], loaded map[K]T, err error) loadedItem[T] {
 	if err != nil {
 		thrown := (*loaderPanicError)(nil)
 		if item.found.expired != nil && !b.s.bounded && !errors.Is(err, ErrClosed) && !errors.As(err, &thrown) {
@@ -172,7 +180,8 @@ func (b *batch[K, T]) outcome(item *batchItem[K], loaded map[K]T, err error) loa
 	if !ok {
 		return loadedItem[T]{err: ErrNotFound}
 	}
-	payload, err := b.c.marshal(value)
+	// A codec may panic as a loader may.
+	payload, err := call(ctx, func(context.Context) ([]byte, error) { return b.c.marshal(value) })
 	if err != nil {
 		return loadedItem[T]{err: fmt.Errorf("encode %q: %w", item.key, err)}
 	}

@@ -68,6 +68,7 @@ type batchItem[K comparable] struct {
 	flight *flight
 	mine   bool // this call settles the flight
 	leased bool // and holds the lease
+	ended  bool // it has been settled
 }
 
 func (b *batch[K, T]) add(ids []K, key func(K) string, tags func(K) []string) error {
@@ -232,6 +233,7 @@ func (b *batch[K, T]) abandon(items []*batchItem[K], err error) {
 }
 
 func (b *batch[K, T]) settle(item *batchItem[K], payload []byte, err error) {
+	item.ended = true
 	item.flight.value, item.flight.err = payload, err
 	b.c.flights.settle(item.full, item.flight)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -131,6 +132,45 @@ func TestGetOrSetManyFailures(t *testing.T) {
 		}
 		if _, err := cache.GetOrSetMany(ctx, b.cache, []int{2}, stockKey, 0, s.load); !errors.Is(err, cache.ErrTTL) {
 			t.Errorf("got %v, want ErrTTL", err)
+		}
+	})
+}
+
+// unwritable panics when it is encoded, as a codec may.
+type unwritable struct{}
+
+func (unwritable) MarshalCache() ([]byte, error) { panic("cannot be written") }
+
+// TestBatchEndsWhateverItsLoaderDoes: whoever waits for a batch whose loader ends
+// its goroutine, or whose codec panics, is told, and the next call loads.
+func TestBatchEndsWhateverItsLoaderDoes(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{LeaseTTL: 100 * time.Millisecond}, func(b *backend) {
+		t := b.t
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := cache.GetOrSetMany(ctx, b.cache, []int{2, 4}, stockKey, time.Minute, func(context.Context, []int) (map[int]int, error) {
+			runtime.Goexit()
+			return nil, nil
+		})
+		var batch *cache.BatchError
+		if !errors.As(err, &batch) || len(batch.Failed) != 2 {
+			t.Errorf("a loader that ended its goroutine: got %v", err)
+		}
+		func() {
+			defer func() {
+				if r := fmt.Sprint(recover()); !strings.Contains(r, "cannot be written") {
+					t.Errorf("a codec that panics: got panic %v", r)
+				}
+			}()
+			_, _ = cache.GetOrSetMany(ctx, b.cache, []int{6}, stockKey, time.Minute, func(context.Context, []int) (map[int]unwritable, error) {
+				return map[int]unwritable{6: {}}, nil
+			})
+		}()
+		var s stocks
+		got, err := cache.GetOrSetMany(ctx, b.cache, []int{2, 4, 6}, stockKey, time.Minute, s.load)
+		if err != nil || got[2] != 200 || got[4] != 400 || got[6] != 600 {
+			t.Errorf("afterwards: got %v, %v", got, err)
 		}
 	})
 }
