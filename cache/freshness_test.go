@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
@@ -354,4 +355,39 @@ func TestBoundedReadsGetNoExpiredValue(t *testing.T) {
 			t.Errorf("batch: got %v, %v, want boom", many, err)
 		}
 	})
+}
+
+// TestBoundedReadFindsTheMastersAnew: a master that cannot be reached is not
+// asked for ever, as it may have been replaced.
+func TestBoundedReadFindsTheMastersAnew(t *testing.T) {
+	t.Parallel()
+	cluster, err := shared.cluster()
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := cluster.Client()
+	defer alive.Close()
+	dead := servertest.FreeAddr(t)
+	var asked atomic.Int64
+	client := redis.NewClusterClient(&redis.ClusterOptions{
+		DialerRetries: 1,
+		ClusterSlots: func(ctx context.Context) ([]redis.ClusterSlot, error) {
+			slots, err := alive.ClusterSlots(ctx).Result() //nolint:staticcheck // as the library does
+			if asked.Add(1) == 1 {
+				for i := range slots {
+					slots[i].Nodes[0].Addr = dead
+				}
+			}
+			return slots, err
+		},
+	})
+	defer client.Close()
+	c := cache.New(client, cache.Config{Source: "nobody", Prefix: t.Name() + ":"})
+	defer c.Close()
+	if _, err := cache.Get[string](t.Context(), c, "k", cache.AtLeast(cache.Token{})); !errors.Is(err, cache.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable: the master is dead", err)
+	}
+	if _, err := cache.Get[string](t.Context(), c, "k", cache.AtLeast(cache.Token{})); !errors.Is(err, cache.ErrMiss) {
+		t.Errorf("got %v, want ErrMiss: there is another master", err)
+	}
 }

@@ -116,6 +116,7 @@ func (s *redisStore) readBounded(ctx context.Context, q query) (answer, error) {
 			s.forgetMasters(topo) // moved, or another slot is the master's lowest by now
 			return unproven, nil
 		case errs[i] != nil:
+			s.forgetMasters(topo) // it may be gone for good, and another in its place
 			return answer{}, errs[i]
 		}
 		if parts[i].query.key != "" {
