@@ -180,8 +180,8 @@ func refresh[T any](
 ) {
 	l := newLeader(c, c.counters.of(key), full, ttl, s)
 	p := &passenger[T]{ctx: ctx, l: l}
-	// No key begins so: nobody waits for this flight, and each key has one.
-	_, _, _ = c.flights.join("\x00"+full, l.loading, func() ([]byte, error) {
+	// No key may begin so: nobody waits for this flight, and each key has one.
+	_, _, _ = c.flights.join(reserved+"refresh:"+full, l.loading, func() ([]byte, error) {
 		value, err := p.fly(l.leadRefresh, load)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			c.cfg.Logger.Debug("a value was not refreshed", "key", full, "error", err)

@@ -279,3 +279,33 @@ func TestNestedLoads(t *testing.T) {
 		}
 	})
 }
+
+// TestRefreshIsNobodysKey: no key, whatever its bytes, is given what a refresh of
+// another one loads.
+func TestRefreshIsNobodysKey(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
+		c := b.cache.WithConfig(cache.Config{}) // with no prefix, keys are all the caller's
+		ctx, key := t.Context(), b.cfg.Prefix+"k"
+		if err := cache.Set(ctx, c, key, "old", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		begun, finish := make(chan struct{}), make(chan struct{})
+		defer close(finish)
+		if _, err := cache.GetOrSet(ctx, c, key, time.Minute, func(context.Context) (string, error) {
+			close(begun)
+			<-finish
+			return "new", nil
+		}, cache.WithRefreshAhead(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		<-begun
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		got, err := cache.GetOrSet(ctx, c, "\x00"+key, time.Minute, constant("its own"))
+		if got != "its own" || err != nil {
+			t.Errorf("got %q, %v, want its own", got, err)
+		}
+	})
+}
