@@ -25,7 +25,7 @@ func getAs[T any](ctx context.Context, c *Cache, key string, s *settings) (T, er
 	}
 	ctx, end := c.observe(ctx, OpGet, key)
 	if !s.bounded && c.cfg.Near != nil {
-		if value, ok := nearGet[T](c, full); ok {
+		if value, ok := nearGet[T](c, full, s); ok {
 			c.counters.of(key).near.Add(1)
 			end(OutcomeNear, nil)
 			return value, nil
@@ -99,7 +99,7 @@ func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*se
 	rest := make([]int, 0, len(keys)) // what the near layer does not have
 	for i, key := range keys {
 		if c.cfg.Near != nil && !of[i].bounded {
-			if value, ok := nearGet[T](c, full[i]); ok {
+			if value, ok := nearGet[T](c, full[i], of[i]); ok {
 				c.counters.of(key).near.Add(1)
 				values[key] = value
 				continue

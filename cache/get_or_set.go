@@ -51,7 +51,7 @@ func GetOrSet[T any](
 	ctx, end := c.observe(ctx, OpGetOrSet, key)
 	// Here, as each further function would copy the value once more.
 	if !s.bounded && c.cfg.Near != nil {
-		if value, ok := nearGet[T](c, full); ok {
+		if value, ok := nearGet[T](c, full, &s); ok {
 			c.counters.of(key).near.Add(1)
 			end(OutcomeNear, nil)
 			return value, nil

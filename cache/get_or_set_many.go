@@ -150,7 +150,7 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 	if b.c.cfg.Near != nil && !b.s.bounded {
 		rest = nil
 		for _, item := range b.items {
-			if value, ok := nearGet[T](b.c, item.full); ok {
+			if value, ok := nearGet[T](b.c, item.full, item.s); ok {
 				item.n.near.Add(1)
 				b.values[item.id] = value
 				continue

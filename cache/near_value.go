@@ -2,6 +2,7 @@ package cache
 
 import (
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,25 +14,41 @@ type cloner[T any] interface{ Clone() T }
 // is decoded anew for each.
 type nearPayload []byte
 
+// nearTagged is what a near layer keeps of an entry with tags: calls name tags that
+// it must have.
+type nearTagged struct {
+	value any
+	tags  []string // with the prefix
+}
+
 // nearGet returns the near layer's value of a key. Values that nobody can change
 // through a copy are kept as they are, those with a Clone method are cloned,
 // and all others are decoded again.
-func nearGet[T any](c *Cache, full string) (T, bool) {
+func nearGet[T any](c *Cache, full string, s *settings) (T, bool) {
 	kept, ok := c.cfg.Near.Get(full)
 	if !ok {
 		return *new(T), false
 	}
-	if value, ok := kept.(T); ok {
-		if own, ok := kept.(cloner[T]); ok {
-			return own.Clone(), true
-		}
-		return value, true
+	tagged, ok := kept.(*nearTagged)
+	if ok {
+		kept = tagged.value
 	}
-	payload, ok := kept.(nearPayload)
-	if !ok {
+	for _, tag := range s.tags {
+		if tagged == nil || !slices.Contains(tagged.tags, c.cfg.Prefix+tag) {
+			return *new(T), false
+		}
+	}
+	if payload, ok := kept.(nearPayload); ok {
+		return nearDecode[T](c, payload)
+	}
+	value, ok := kept.(T)
+	if !ok || reflect.TypeFor[T]().Kind() == reflect.Interface {
 		return *new(T), false // another type's
 	}
-	return nearDecode[T](c, payload)
+	if own, ok := kept.(cloner[T]); ok {
+		return own.Clone(), true
+	}
+	return value, true
 }
 
 // nearDecode is apart so that a value that needs no decoding is not allocated.
@@ -52,14 +69,27 @@ func nearPut[T any](c *Cache, full string, value T, l *lookup) {
 	if l.left > 0 {
 		e.TTL = l.left
 	}
-	if own, ok := any(value).(cloner[T]); ok {
+	if own, ok := any(value).(cloner[T]); ok && !isNil(value) {
 		e.Value = own.Clone()
 	} else if immutable(reflect.TypeFor[T]()) {
 		e.Value = value
 	} else {
 		e.Value = nearPayload(l.payload)
 	}
+	if len(l.tags) > 0 {
+		e.Value = &nearTagged{value: e.Value, tags: l.tags}
+	}
 	c.cfg.Near.Put(full, e, l.mark)
+}
+
+// isNil reports whether a value is nil, whose Clone may not be called.
+func isNil(value any) bool {
+	switch v := reflect.ValueOf(value); v.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice, reflect.Func, reflect.Chan:
+		return v.IsNil()
+	default:
+		return false
+	}
 }
 
 // immutables remembers which types are immutable.

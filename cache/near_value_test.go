@@ -266,3 +266,62 @@ func TestNearHitAllocatesNothing(t *testing.T) { //nolint:paralleltest // others
 		}
 	}
 }
+
+// pointed is a type whose Clone, like most, cannot be called on nil.
+type pointed struct{ Names []string }
+
+func (p *pointed) Clone() *pointed { return &pointed{append([]string(nil), p.Names...)} }
+
+// TestNearValuesOfInterfaces: whoever asks for an interface is given what the
+// codec makes of the payload, and nothing that others hold too.
+func TestNearValuesOfInterfaces(t *testing.T) {
+	t.Parallel()
+	near := newFakeNear()
+	c := open(t, "memory://", nil, cache.Config{Near: near}).cache
+	nearRead[any](t, c, near, "any", "text", func(*any) {})
+	nearRead(t, c, near, "copies", copies{[]string{"a"}}, func(v *copies) { v.Names[0] = "changed" })
+	got, err := cache.Get[any](t.Context(), c, "copies")
+	if want := any(map[string]any{"Names": []any{"a"}}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %#v, %v, want %#v", got, err, want)
+	}
+	nearRead[*pointed](t, c, near, "nil", nil, func(*(*pointed)) {})
+	nearRead(t, c, near, "pointed", &pointed{[]string{"a"}}, func(v **pointed) { (*v).Names[0] = "changed" })
+}
+
+// TestNearEntryLacksATag: a call that names a tag is not given what lacks it, which
+// the tag's invalidation would not have removed.
+func TestNearEntryLacksATag(t *testing.T) {
+	t.Parallel()
+	near := newFakeNear()
+	c, ctx := open(t, "memory://", nil, cache.Config{Near: near, Prefix: "p:"}).cache, t.Context()
+	for _, with := range [][]cache.WriteOption{nil, {cache.WithTags("other")}} {
+		if err := cache.Set(ctx, c, "stock:2", 1, time.Minute, with...); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cache.Get[int](ctx, c, "stock:2"); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := near.entry("p:stock:2"); !ok {
+			t.Fatal("the near layer has no entry")
+		}
+		view := cache.For[int](c, cache.Spec[int]{Prefix: "stock", TTL: time.Minute, Tags: func(int) []string { return []string{"tag"} }})
+		if got, err := view.Get(ctx, 2); !errors.Is(err, cache.ErrMiss) {
+			t.Errorf("get: got %v, %v, want ErrMiss", got, err)
+		}
+		if got, err := view.GetMany(ctx, []int{2}); len(got) != 0 || err != nil {
+			t.Errorf("get many: got %v, %v, want nothing", got, err)
+		}
+		if got, err := cache.GetOrSet(ctx, c, "stock:2", time.Minute, constant(2), cache.WithTags("tag")); got != 2 || err != nil {
+			t.Errorf("get or set: got %v, %v, want what is loaded", got, err)
+		}
+		before := c.Stats().NearHits
+		for range 2 {
+			if got, err := view.Get(ctx, 2); got != 2 || err != nil {
+				t.Errorf("get: got %v, %v", got, err)
+			}
+		}
+		if got := c.Stats().NearHits - before; got != 1 {
+			t.Errorf("got %d near hits with the tag, want 1", got)
+		}
+	}
+}
