@@ -99,8 +99,15 @@ type storedEntry struct {
 	ident []byte
 }
 
+// emptyIdent is the ident of an empty value, as "begins with nothing" would name
+// all values. Its flags are none that an entry has.
+const emptyIdent = magic + "\xff"
+
 // decodeEntry reads what is stored. On an error ident is set all the same.
 func decodeEntry(raw []byte) (storedEntry, error) {
+	if len(raw) == 0 {
+		return storedEntry{payload: raw, ident: []byte(emptyIdent)}, nil
+	}
 	if !bytes.HasPrefix(raw, []byte(magic)) {
 		return storedEntry{payload: raw, ident: raw}, nil
 	}

@@ -570,3 +570,53 @@ func TestLostReplies(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyValueIsReplaced: a value that is no value of the caller's type is
+// loaded anew, also where it is empty, which a codec may write or another client.
+func TestEmptyValueIsReplaced(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{Codec: rawText{}}, func(b *backend) {
+		t, ctx := b.t, b.t.Context()
+		cfg := b.cfg
+		cfg.Codec = nil
+		reader := b.cache.WithConfig(cfg)
+		for _, raw := range []string{"", "{", "\xff\xf7"} {
+			set := func(keys ...string) {
+				for _, key := range keys {
+					if err := cache.Set(ctx, b.cache, key, raw, time.Minute); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			set("k", "stock:2")
+			for range 2 { // as a reader that knows nothing of the key, and as one that does
+				if got, err := cache.GetOrSet(ctx, reader, "k", time.Minute, constant("loaded")); got != "loaded" || err != nil {
+					t.Errorf("%q: got %q, %v, want what is loaded", raw, got, err)
+				}
+				set("k")
+			}
+			var s stocks
+			got, err := cache.GetOrSetMany(ctx, reader, []int{2, 4}, stockKey, time.Minute, s.load)
+			if got[2] != 200 || err != nil {
+				t.Errorf("%q: got %v, %v, want what is loaded", raw, got, err)
+			}
+			if got, err := cache.Get[int](ctx, reader, "stock:2"); got != 200 || err != nil {
+				t.Errorf("%q: stored: got %v, %v", raw, got, err)
+			}
+			// For a reader with the codec it is a value like any other.
+			if got, err := cache.GetOrSet(ctx, b.cache, "k", time.Minute, constant("loaded")); got != raw || err != nil {
+				t.Errorf("%q: got %q, %v", raw, got, err)
+			}
+		}
+	})
+}
+
+// rawText is a codec for texts as they are.
+type rawText struct{}
+
+func (rawText) Marshal(v any) ([]byte, error) { return []byte(v.(string)), nil }
+
+func (rawText) Unmarshal(data []byte, v any) error {
+	*v.(*string) = string(data)
+	return nil
+}

@@ -60,7 +60,11 @@ func (s *memoryStore) miss(_ context.Context, queries []missQuery) ([]missed, er
 
 func (s *memoryStore) missOne(q missQuery) missed {
 	if e, ok := s.value(q.key); ok {
-		if len(q.useless) == 0 || !bytes.HasPrefix(e.value, q.useless) {
+		begins := e.value
+		if len(begins) == 0 {
+			begins = []byte(emptyIdent)
+		}
+		if len(q.useless) == 0 || !bytes.HasPrefix(begins, q.useless) {
 			return missed{outcome: outcomePresent, value: e.value}
 		}
 		if !q.keep {

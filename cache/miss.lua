@@ -4,7 +4,8 @@
 -- KEYS[2]  its lease
 -- ARGV[1]  the reader's token
 -- ARGV[2]  how long a new lease lasts, in milliseconds
--- ARGV[3]  what a value begins with that is of no use to the reader; may be empty
+-- ARGV[3]  what a value begins with that is of no use to the reader; empty: there
+--          is none; FF F7 FF: the empty value is
 -- ARGV[4]  1 if such a value stays where it is until there is another
 -- ARGV[5]  the token of the same question, asked before and without a reply; may
 --          be empty
@@ -12,7 +13,8 @@
 --          {2} the lease is the reader's; {3} it is somebody else's
 local value = redis.call('GET', KEYS[1])
 if value then
-  if ARGV[3] == '' or string.sub(value, 1, #ARGV[3]) ~= ARGV[3] then
+  local begins = value == '' and '\255\247\255' or string.sub(value, 1, #ARGV[3])
+  if ARGV[3] == '' or begins ~= ARGV[3] then
     return {0, value}
   end
   if ARGV[4] ~= '1' then

@@ -82,14 +82,15 @@ func (s *redisStore) getSome(ctx context.Context, keys []string, values [][]byte
 		return nil, err
 	}
 	for _, cmd := range cmds {
-		value, err := cmd.Bytes()
-		if err != nil && !errors.Is(err, redis.Nil) {
+		value, err := cmd.Result()
+		switch {
+		case errors.Is(err, redis.Nil):
+			values = append(values, nil)
+		case err != nil:
 			return nil, err
+		default:
+			values = append(values, []byte(value)) // never nil, be it empty
 		}
-		if err != nil {
-			value = nil
-		}
-		values = append(values, value)
 	}
 	return values, nil
 }
