@@ -15,16 +15,20 @@ func (readOption) read()               {}
 // AtLeast makes a read see every transaction that had committed when the token
 // was taken. What is in the cache is used only where Redis holds the proof, a
 // position that has passed the token; else GetOrSet calls its loader, and Get
-// finds nothing.
+// finds nothing. Of several bounds of a call every one holds.
 func AtLeast(t Token) ReadOption {
-	return readOption(func(s *settings) { s.bounded, s.token = true, &t })
+	return readOption(func(s *settings) { s.bounded, s.tokens = true, append(s.tokens[:len(s.tokens):len(s.tokens)], t) })
 }
 
 // Within makes a read see everything that was committed longer than d ago.
 // Config.ClockSkew is taken off d. What is in the cache is used only where
 // Redis holds the proof; else GetOrSet calls its loader, and Get finds nothing.
 func Within(d time.Duration) ReadOption {
-	return readOption(func(s *settings) { s.bounded, s.within = true, &d })
+	return readOption(func(s *settings) {
+		if s.bounded = true; s.within == nil || d < *s.within {
+			s.within = &d
+		}
+	})
 }
 
 // OrStaleError makes a read with AtLeast or Within return ErrStale where
@@ -35,8 +39,10 @@ func OrStaleError() ReadOption {
 
 // satisfies reports whether what was read after this position meets the bound.
 func (s *settings) satisfies(p Position, now time.Time, skew time.Duration) bool {
-	if s.token != nil && !s.token.reached(p) {
-		return false
+	for _, t := range s.tokens {
+		if !t.reached(p) {
+			return false
+		}
 	}
 	// While a flush is due, the position's time vouches for nothing.
 	return s.within == nil || p.Hold == 0 && now.Add(skew).Sub(p.Time) <= *s.within

@@ -391,3 +391,28 @@ func TestBoundedReadFindsTheMastersAnew(t *testing.T) {
 		t.Errorf("got %v, want ErrMiss: there is another master", err)
 	}
 }
+
+// TestEveryBoundHolds: a later bound of a call does not take back an earlier one.
+func TestEveryBoundHolds(t *testing.T) {
+	t.Parallel()
+	b := open(t, "memory://", nil, cache.Config{})
+	c := b.withSource("bounds")
+	mustTakeOver(t, b.another(t, cache.ApplierConfig{Name: "bounds"}), at(0x200, time.Minute))
+	mustSet(t, c, "k")
+	reached, above := cache.AtLeast(token(t, "73:00000001:0/100")), cache.AtLeast(token(t, "73:00000001:0/900"))
+	old, young := cache.Within(time.Hour), cache.Within(time.Second)
+	for name, test := range map[string]struct {
+		bounds []cache.ReadOption
+		fresh  bool
+	}{
+		"both met":           {[]cache.ReadOption{reached, old}, true},
+		"token, then higher": {[]cache.ReadOption{reached, above}, false},
+		"token, then lower":  {[]cache.ReadOption{above, reached}, false},
+		"age, then less":     {[]cache.ReadOption{old, young}, false},
+		"age, then more":     {[]cache.ReadOption{young, old}, false},
+	} {
+		if _, err := cache.Get[string](t.Context(), c, "k", test.bounds...); (err == nil) != test.fresh {
+			t.Errorf("%s: got %v, want fresh %v", name, err, test.fresh)
+		}
+	}
+}

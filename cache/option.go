@@ -23,8 +23,8 @@ type WriteOption interface {
 // settings is what the options of one call say.
 type settings struct {
 	noFill     bool
-	bounded    bool // token or within is set
-	token      *Token
+	bounded    bool // tokens or within is set
+	tokens     []Token
 	within     *time.Duration
 	staleError bool
 
