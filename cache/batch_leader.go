@@ -169,10 +169,11 @@ type loadedItem[T any] struct {
 
 func (b *batch[K, T]) outcome(ctx context.Context, item *batchItem[K], loaded map[K]T, err error) loadedItem[T] {
 	if err != nil {
-		thrown := (*loaderPanicError)(nil)
-		if item.found.expired != nil && !b.s.bounded && !errors.Is(err, ErrClosed) && !errors.As(err, &thrown) {
-			item.n.fallbacks.Add(1)
-			return loadedItem[T]{payload: item.found.expired}
+		if item.found.expired != nil && !b.s.bounded && replaceable(err) {
+			if expired, ok := b.c.standIn(ctx, item.full, item.found.expired, item.s); ok {
+				item.n.fallbacks.Add(1)
+				return loadedItem[T]{payload: expired}
+			}
 		}
 		return loadedItem[T]{err: err}
 	}

@@ -38,7 +38,7 @@ type loadFunc func(context.Context) ([]byte, error)
 // lead returns a value for the key: another process', or what load returns.
 func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 	if l.storeDown {
-		return l.orExpired(l.load(ctx, load))
+		return l.loadOrExpired(ctx, load)
 	}
 	deadline := time.Now().Add(l.c.cfg.WaitLimit)
 	for pause := time.Millisecond; ; pause = min(2*pause, maxPause) {
@@ -49,7 +49,7 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 		}
 		if err != nil {
 			l.n.errors.Add(1)
-			return l.orExpired(l.load(ctx, load))
+			return l.loadOrExpired(ctx, load)
 		}
 		switch m.outcome {
 		case outcomePresent:
@@ -78,7 +78,7 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 			l.n.waits.Add(1)
 		}
 		if time.Now().After(deadline) || l.c.flights.impatient(l.key) {
-			return l.orExpired(l.load(ctx, load))
+			return l.loadOrExpired(ctx, load)
 		}
 		jitter := time.Duration(mathrand.Int64N(int64(pause)))
 		if err := sleep(ctx, pause/2+jitter); err != nil {
@@ -179,16 +179,46 @@ func (l *leader) load(ctx context.Context, load loadFunc) ([]byte, error) {
 	return callLoader(ctx, l.c, l.n, []string{l.key}, load)
 }
 
+func (l *leader) loadOrExpired(ctx context.Context, load loadFunc) ([]byte, error) {
+	value, err := l.load(ctx, load)
+	return l.orExpired(ctx, value, err)
+}
+
 // orExpired puts an expired value, where there is one, in the place of a
 // loader's error.
-func (l *leader) orExpired(value []byte, err error) ([]byte, error) {
-	thrown := (*loaderPanicError)(nil)
-	if err == nil || l.expired == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) || errors.As(err, &thrown) {
+func (l *leader) orExpired(ctx context.Context, value []byte, err error) ([]byte, error) {
+	if err == nil || l.expired == nil || !replaceable(err) {
+		return value, err
+	}
+	expired, ok := l.c.standIn(ctx, l.key, l.expired, &l.s)
+	if !ok {
 		return value, err
 	}
 	l.n.fallbacks.Add(1)
 	l.c.cfg.Logger.Warn("the loader failed: an expired value is served", "key", l.key, "error", err)
-	return l.expired, nil
+	return expired, nil
+}
+
+// replaceable reports whether an expired value may be served instead of a
+// loader's error.
+func replaceable(err error) bool {
+	thrown := (*loaderPanicError)(nil)
+	return !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrClosed) && !errors.As(err, &thrown)
+}
+
+// standIn returns what may be served instead of an error, given the expired value
+// that was read before the load: it may have been invalidated since, or replaced.
+// Where the store does not answer, it is not known to have been.
+func (c *Cache) standIn(ctx context.Context, full string, expired []byte, s *settings) ([]byte, bool) {
+	now := c.lookup(ctx, full, s)
+	switch {
+	case now.err != nil:
+		return expired, true
+	case now.ok:
+		return now.payload, true
+	default:
+		return now.expired, now.expired != nil
+	}
 }
 
 // callLoader calls a loader within the limits on loaders.
@@ -252,7 +282,7 @@ func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([
 			l.n.errors.Add(1) // it expires
 		}
 	}
-	return l.orExpired(value, err)
+	return l.orExpired(ctx, value, err)
 }
 
 // storeTimeout is how long the outcome of a load may take to be stored.

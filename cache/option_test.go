@@ -309,3 +309,50 @@ func TestRefreshIsNobodysKey(t *testing.T) {
 		}
 	})
 }
+
+// TestFailSafeNeverServesWhatWasInvalidatedMeanwhile: an expired value that is
+// invalidated while the loader runs does not replace its error.
+func TestFailSafeNeverServesWhatWasInvalidatedMeanwhile(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		boom := errors.New("boom")
+		with := []cache.CallOption{cache.WithFailSafe(time.Hour), cache.WithTags("tag")}
+		expire := func() {
+			t.Helper()
+			if err := cache.Set(ctx, c, "stock:2", 7, time.Millisecond, cache.WithFailSafe(time.Hour), cache.WithTags("tag")); err != nil {
+				t.Fatal(err)
+			}
+			servertest.Eventually(t, time.Minute, func() (bool, string) {
+				_, err := cache.Get[int](ctx, c, "stock:2")
+				return errors.Is(err, cache.ErrMiss), fmt.Sprint(err)
+			})
+		}
+		for name, test := range map[string]struct {
+			meanwhile func() error
+			want      int // 0: the loader's error
+		}{
+			"nothing": {func() error { return nil }, 7},
+			"deleted": {func() error { return c.Delete(ctx, "stock:2") }, 0},
+			"tag":     {func() error { return c.InvalidateTags(ctx, "tag") }, 0},
+			"replaced": {func() error {
+				return cache.Set(ctx, c, "stock:2", 8, time.Minute, cache.WithTags("tag"))
+			}, 8},
+		} {
+			expire()
+			got, err := cache.GetOrSet(ctx, c, "stock:2", time.Minute, func(context.Context) (int, error) {
+				return 0, errors.Join(boom, test.meanwhile())
+			}, with...)
+			if got != test.want || (err == nil) != (test.want != 0) || err != nil && !errors.Is(err, boom) {
+				t.Errorf("%s: got %v, %v, want %v", name, got, err, test.want)
+			}
+			expire()
+			many, err := cache.GetOrSetMany(ctx, c, []int{2}, stockKey, time.Minute, func(context.Context, []int) (map[int]int, error) {
+				return nil, errors.Join(boom, test.meanwhile())
+			}, with...)
+			if many[2] != test.want || (err == nil) != (test.want != 0) || err != nil && !errors.Is(err, boom) {
+				t.Errorf("%s, batch: got %v, %v, want %v", name, many, err, test.want)
+			}
+		}
+	})
+}
