@@ -136,7 +136,7 @@ func (b *batch[K, T]) loadItems(ctx context.Context, items, leased []*batchItem[
 	if len(keys) > 0 {
 		extended = c.keepLeases(ctx, keys, b.token)
 	}
-	loaded, err := callLoader(withLoading(ctx, b.loading), c, items[0].n, b.fullOf(items), func(ctx context.Context) (map[K]T, error) {
+	loaded, err := callLoader(withLoading(ctx, b.loading), b.loading, items[0].n, b.fullOf(items), func(ctx context.Context) (map[K]T, error) {
 		return b.load(ctx, idsOf(items))
 	})
 	extended()

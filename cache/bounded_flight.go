@@ -1,6 +1,9 @@
 package cache
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // boundedFlights are the loads of reads with a bound. Whoever asks with a bound
 // may share only a load that begins after the call: not the one under way, but
@@ -17,11 +20,16 @@ type boundedFlight struct {
 }
 
 // join returns the first flight of a key that begins after the call.
-func (f *boundedFlights) join(all *flights, key string, fly func() ([]byte, error)) (fl *boundedFlight, mine bool, err error) {
+func (f *boundedFlights) join(
+	ctx context.Context, all *flights, key string, load *loading, fly func() ([]byte, error),
+) (fl *boundedFlight, mine bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl = &boundedFlight{flight: flight{done: make(chan struct{}), err: errGoexit}, fly: fly}
+	fl = &boundedFlight{flight: flight{done: make(chan struct{}), err: errGoexit, load: load}, fly: fly}
 	running := f.byKey[key]
+	if running != nil {
+		running.load.lend(ctx) // the one that follows waits for it
+	}
 	switch {
 	case running == nil:
 		if err := all.start(func() { f.run(all, key, fl) }); err != nil {

@@ -167,7 +167,7 @@ func fly[T any](ctx context.Context, l *leader, load func(context.Context) (T, e
 // flyBounded does so for a read with a bound.
 func flyBounded[T any](ctx context.Context, l *leader, load func(context.Context) (T, error)) (T, error) {
 	p := passenger[T]{ctx: ctx, l: l}
-	fl, mine, err := l.c.bounded.join(&l.c.flights, l.key, func() ([]byte, error) { return p.fly(l.leadBounded, load) })
+	fl, mine, err := l.c.bounded.join(ctx, &l.c.flights, l.key, l.loading, func() ([]byte, error) { return p.fly(l.leadBounded, load) })
 	if err != nil {
 		return p.loaded, err
 	}
@@ -224,6 +224,7 @@ func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
 	var value T
 	if !mine {
 		p.l.n.shared.Add(1)
+		fl.load.lend(p.ctx)
 	}
 	select {
 	case <-fl.done:

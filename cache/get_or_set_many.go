@@ -121,7 +121,7 @@ func (b *batch[K, T]) get(ctx context.Context) error {
 	if b.s.noFill {
 		return b.readThrough(ctx, missing)
 	}
-	b.loading = &loading{c: b.c, keys: b.fullOf(missing), ttl: b.ttl + b.s.failSafe}
+	b.loading = newLoading(b.c, b.fullOf(missing), b.ttl+b.s.failSafe)
 	for i, item := range missing {
 		if b.s.bounded {
 			// Nobody may share a load that began before their call.
@@ -244,6 +244,7 @@ func (b *batch[K, T]) wait(ctx context.Context, items []*batchItem[K]) error {
 	for _, item := range items {
 		if !item.mine {
 			item.n.shared.Add(1)
+			item.flight.load.lend(ctx)
 		}
 		select {
 		case <-item.flight.done:

@@ -620,3 +620,46 @@ func (rawText) Unmarshal(data []byte, v any) error {
 	*v.(*string) = string(data)
 	return nil
 }
+
+// TestNestedLoadsNeverWaitForEachOther: a loader that waits for a load that was
+// begun elsewhere, and has found all slots taken, lends it its own.
+func TestNestedLoadsNeverWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	for name, child := range map[string]func(ctx context.Context, c *cache.Cache) error{
+		"one": func(ctx context.Context, c *cache.Cache) error {
+			_, err := cache.GetOrSet(ctx, c, "stock:2", time.Minute, constant(200))
+			return err
+		},
+		"batch": func(ctx context.Context, c *cache.Cache) error {
+			_, err := cache.GetOrSetMany(ctx, c, []int{2, 4}, stockKey, time.Minute, new(stocks).load)
+			return err
+		},
+		"bounded": func(ctx context.Context, c *cache.Cache) error {
+			_, err := cache.GetOrSet(ctx, c, "stock:2", time.Minute, constant(200), cache.Within(time.Second))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := open(t, "memory://", nil, cache.Config{MaxLoads: 1, LoadTimeout: time.Minute}).cache
+			ended, begun, waiting := make(chan error, 2), make(chan struct{}), make(chan struct{})
+			go func() {
+				_, err := cache.GetOrSet(t.Context(), c, "parent", time.Minute, func(ctx context.Context) (string, error) {
+					close(begun)
+					<-waiting
+					return "", child(ctx, c)
+				})
+				ended <- err
+			}()
+			<-begun
+			go func() { ended <- child(t.Context(), c) }()
+			servertest.Eventually(t, time.Minute, func() (bool, string) { return c.Stats().Misses > 1, "the child's own call" })
+			close(waiting)
+			for range 2 {
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}

@@ -30,7 +30,7 @@ type leader struct {
 }
 
 func newLeader(c *Cache, n *counters, key string, ttl time.Duration, s *settings) *leader {
-	return &leader{c: c, n: n, key: key, ttl: ttl, s: *s, loading: &loading{c: c, keys: []string{key}, ttl: ttl + s.failSafe}}
+	return &leader{c: c, n: n, key: key, ttl: ttl, s: *s, loading: newLoading(c, []string{key}, ttl+s.failSafe)}
 }
 
 type loadFunc func(context.Context) ([]byte, error)
@@ -176,7 +176,7 @@ func (l *leader) leadRefresh(ctx context.Context, load loadFunc) ([]byte, error)
 
 // load calls the loader and stores nothing.
 func (l *leader) load(ctx context.Context, load loadFunc) ([]byte, error) {
-	return callLoader(ctx, l.c, l.n, []string{l.key}, load)
+	return callLoader(ctx, l.loading, l.n, []string{l.key}, load)
 }
 
 func (l *leader) loadOrExpired(ctx context.Context, load loadFunc) ([]byte, error) {
@@ -222,17 +222,19 @@ func (c *Cache) standIn(ctx context.Context, full string, expired []byte, s *set
 }
 
 // callLoader calls a loader within the limits on loaders.
-func callLoader[T any](ctx context.Context, c *Cache, n *counters, full []string, load func(context.Context) (T, error)) (T, error) {
+func callLoader[T any](ctx context.Context, l *loading, n *counters, full []string, load func(context.Context) (T, error)) (T, error) {
+	c := l.c
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.LoadTimeout)
 	defer cancel()
 	if !c.hasSlot(ctx) {
 		select {
 		case c.loads <- struct{}{}:
+			defer func() { <-c.loads }()
+		case <-l.lent:
 		case <-ctx.Done():
 			var zero T
 			return zero, fmt.Errorf("load %q: wait for other loaders: %w", c.bare(full[0]), context.Cause(ctx))
 		}
-		defer func() { <-c.loads }()
 		ctx = c.withSlot(ctx)
 	}
 	n.loads.Add(1)

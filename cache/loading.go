@@ -14,6 +14,9 @@ type loading struct {
 	keys []string      // whose leases are held
 	ttl  time.Duration // of what is stored
 
+	lending sync.Once
+	lent    chan struct{} // closed when a loader that has a slot waits for this load
+
 	mu      sync.Mutex
 	names   []string      // of tags, that of all tags first; guarded by mu
 	gens    []string      // as they were captured, empty before; guarded by mu
@@ -21,6 +24,19 @@ type loading struct {
 	refused bool          // what is loaded must not be stored; guarded by mu
 	limit   time.Duration // of the TTL; 0: none; guarded by mu
 	standby *LSN          // the least that a standby it reads had replayed; nil: it reads none; guarded by mu
+}
+
+func newLoading(c *Cache, keys []string, ttl time.Duration) *loading {
+	return &loading{c: c, keys: keys, ttl: ttl, lent: make(chan struct{})}
+}
+
+// lend lets the load use the slot of the loader whose context this is, if it is
+// one's: that is about to wait for the load, and must not wait for a load that
+// waits for its slot.
+func (l *loading) lend(ctx context.Context) {
+	if l.c.hasSlot(ctx) {
+		l.lending.Do(func() { close(l.lent) })
+	}
 }
 
 type loadingKey struct{}
