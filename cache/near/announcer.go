@@ -3,10 +3,14 @@ package near
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/freshet-dev/freshet/cache"
 )
 
 // Every is the time between an announcer's heartbeats.
@@ -104,8 +108,8 @@ func (a *Announcer) room() int {
 }
 
 // split divides a broadcast into ones whose lists take no more than room bytes.
-// A single name that is larger cannot be sent: it is replaced by the widest
-// thing that covers it.
+// A single name that is larger cannot be sent, nor can one that is no UTF-8, as
+// the messages are JSON: it is replaced by something that covers it.
 func split(b Broadcast, room int) []Broadcast {
 	var parts []Broadcast
 	part, used := b.bare(), 0
@@ -121,26 +125,45 @@ func split(b Broadcast, room int) []Broadcast {
 		used += size
 	}
 	for _, key := range b.Keys {
-		if encodedSize(key) > room {
+		switch {
+		case encodedSize(key) > room:
 			add(patternsOf, "*")
-			continue
+		case !utf8.ValidString(key):
+			add(patternsOf, covering(key))
+		default:
+			add(keysOf, key)
 		}
-		add(keysOf, key)
 	}
 	for _, pattern := range b.Patterns {
-		if encodedSize(pattern) > room {
+		if encodedSize(pattern) > room || !utf8.ValidString(pattern) {
 			pattern = "*"
 		}
 		add(patternsOf, pattern)
 	}
 	for _, tag := range b.Tags {
-		if encodedSize(tag) > room {
+		if encodedSize(tag) > room || !utf8.ValidString(tag) {
 			part.AllTags = true
 			continue
 		}
 		add(tagsOf, tag)
 	}
 	return append(parts, part)
+}
+
+// covering returns a pattern that matches a key and any other with the same valid
+// parts.
+func covering(key string) string {
+	var b strings.Builder
+	for len(key) > 0 {
+		r, size := utf8.DecodeRuneInString(key)
+		if r == utf8.RuneError && size == 1 {
+			b.WriteByte('?')
+		} else {
+			b.WriteString(cache.EscapePattern(key[:size]))
+		}
+		key = key[size:]
+	}
+	return b.String()
 }
 
 func keysOf(b *Broadcast) *[]string     { return &b.Keys }

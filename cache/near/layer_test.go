@@ -340,3 +340,37 @@ func TestListenCanStop(t *testing.T) {
 		t.Errorf("got %+v, want one", got)
 	}
 }
+
+// TestNamesThatAreNoText: messages are JSON, which cannot hold any bytes; what it
+// would change is covered by something wider.
+func TestNamesThatAreNoText(t *testing.T) {
+	t.Parallel()
+	const binary, other, tagged, untagged = "order:\xff*\xfe", "order:\xff.\xfe", "client:1", "client:2"
+	for name, tc := range map[string]struct {
+		i    cache.Invalidation
+		stay []string
+	}{
+		"a key":     {cache.Invalidation{Keys: []string{binary}}, []string{other, tagged, untagged}},
+		"a pattern": {cache.Invalidation{Patterns: []string{"order:\xff[*]?"}}, nil},
+		"a tag":     {cache.Invalidation{Tags: []string{"red\xff"}}, []string{binary, other, untagged}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			keep(t, s.layer, binary)
+			keep(t, s.layer, other)
+			keep(t, s.layer, tagged, "red\xff")
+			keep(t, s.layer, untagged)
+			s.heard.reset()
+			if err := s.inv.Announce(near.Broadcast{Keys: tc.i.Keys, Patterns: tc.i.Patterns, Tags: tc.i.Tags}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "heard", func() bool { return len(s.heard.list()) > 0 })
+			for _, key := range []string{binary, other, tagged, untagged} {
+				if got, want := has(s.layer, key), contains(tc.stay, key); got != want {
+					t.Errorf("%q is there: got %v, want %v", key, got, want)
+				}
+			}
+		})
+	}
+}
