@@ -95,6 +95,26 @@ func TestBreakerOneTrial(t *testing.T) {
 	})
 }
 
+// TestBreakerTrialThatPanics: a trial ends also when what it calls panics.
+func TestBreakerTrialThatPanics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := guard(newMemoryStore(0), newBreaker(slog.New(slog.DiscardHandler)))
+		for range breakAfter {
+			_ = s.guarded(t.Context(), func() error { return io.ErrUnexpectedEOF })
+		}
+		time.Sleep(breakFor) //nolint:forbidigo // within the bubble
+		func() {
+			defer func() { _ = recover() }()
+			_ = s.guarded(t.Context(), func() error { panic("a hook") })
+		}()
+		time.Sleep(breakForMost) //nolint:forbidigo // within the bubble
+		if err := s.guarded(t.Context(), func() error { return nil }); err != nil {
+			t.Errorf("got %v, want another trial", err)
+		}
+	})
+}
+
 // TestBreakerIgnoresCallers: what a caller's own haste or a server's refusal
 // brings about says nothing against the store.
 func TestBreakerIgnoresCallers(t *testing.T) {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -16,14 +17,18 @@ var _ store = (*guardedStore)(nil)
 
 func guard(s store, b *breaker) *guardedStore { return &guardedStore{store: s, breaker: b} }
 
+// errCallPanicked is how a call ends that a hook or a dialer of the client's ends.
+var errCallPanicked = errors.New("cache: the call panicked")
+
 // guarded makes one call.
 func (s *guardedStore) guarded(ctx context.Context, call func() error) error {
 	if !s.breaker.enter() {
 		return errBroken
 	}
 	start := time.Now()
-	err := call()
-	s.breaker.leave(ctx, err, func() time.Duration { return time.Since(start) })
+	err := errCallPanicked
+	defer func() { s.breaker.leave(ctx, err, func() time.Duration { return time.Since(start) }) }()
+	err = call()
 	return err
 }
 
