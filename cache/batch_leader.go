@@ -30,18 +30,14 @@ func (b *batch[K, T]) run(ctx context.Context, items []*batchItem[K], storeDown 
 	}
 	deadline := time.Now().Add(b.c.cfg.WaitLimit)
 	for pause := time.Millisecond; len(items) > 0; {
-		leased, others, err := b.ask(ctx, items)
+		load, leased, others, err := b.ask(ctx, items)
 		if err != nil {
 			items[0].n.errors.Add(1)
 			b.loadItems(ctx, items, nil)
 			return
 		}
-		if b.s.bounded {
-			b.loadItems(ctx, append(leased, others...), leased)
-			return
-		}
-		if items = others; len(leased) > 0 {
-			b.loadItems(ctx, leased, leased)
+		if items = others; len(load) > 0 {
+			b.loadItems(ctx, load, leased)
 			continue
 		}
 		if len(items) == 0 {
@@ -65,8 +61,8 @@ func (b *batch[K, T]) run(ctx context.Context, items []*batchItem[K], storeDown 
 }
 
 // ask asks for the leases of items, settles those that need no load, and divides
-// the rest into those whose lease is held and others.
-func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (leased, others []*batchItem[K], err error) {
+// the rest into those to load, of which some are leased, and others to wait for.
+func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (load, leased, others []*batchItem[K], err error) {
 	queries := make([]missQuery, len(items))
 	var tags []string
 	tagged := len(b.s.tags) > 0
@@ -86,7 +82,7 @@ func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (leased, o
 	// What was leased by the token before has been settled.
 	all, token, err := b.c.askLeases(ctx, queries)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	b.token = token
 	b.loading.captured(queries[0].names, all[0].gens)
@@ -94,25 +90,32 @@ func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (leased, o
 		item := items[i]
 		switch {
 		case m.outcome == outcomeLoad:
-			leased = append(leased, item)
+			load, leased = append(load, item), append(leased, item)
 		case b.s.bounded:
-			others = append(others, item)
+			load = append(load, item)
 		case m.outcome == outcomeAbsent:
 			item.n.absent.Add(1)
 			b.settle(item, nil, ErrNotFound)
-		case m.outcome == outcomePresent && b.present(ctx, item, m):
+		case m.outcome == outcomePresent:
+			switch settled, err := b.present(ctx, item, m); {
+			case err != nil:
+				item.n.errors.Add(1)
+				load = append(load, item)
+			case !settled:
+				others = append(others, item)
+			}
 		default:
 			others = append(others, item)
 		}
 	}
-	return leased, others, nil
+	return load, leased, others, nil
 }
 
 // present settles an item for which a value has come to be there.
-func (b *batch[K, T]) present(ctx context.Context, item *batchItem[K], m missed) bool {
+func (b *batch[K, T]) present(ctx context.Context, item *batchItem[K], m missed) (settled bool, err error) {
 	if e, err := decodeEntry(m.value); err == nil && e.plain() && len(item.s.tags) == 0 {
 		b.settle(item, e.payload, nil)
-		return true
+		return true, nil
 	}
 	got := b.c.lookup(ctx, item.full, item.s)
 	if got.err == nil && !got.ok {
@@ -121,7 +124,7 @@ func (b *batch[K, T]) present(ctx context.Context, item *batchItem[K], m missed)
 	if got.ok {
 		b.settle(item, got.payload, nil)
 	}
-	return got.ok
+	return got.ok, got.err
 }
 
 // loadItems loads items and settles their flights. It stores what was loaded for

@@ -227,7 +227,7 @@ func boundedBy(fly func(context.Context, *leader, func(context.Context) (int, er
 			a.saw(0, v, nil)
 			return
 		}
-		load := &loading{c: c, keys: []string{key}, ttl: time.Hour}
+		load := newLoading(c, []string{key}, time.Hour)
 		v, err := fly(a.ctx, &leader{c: c, n: c.counters.of(key), key: key, ttl: time.Hour, s: s, loading: load}, a.load(0))
 		a.saw(0, v, err)
 	}

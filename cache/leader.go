@@ -53,7 +53,7 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 		}
 		switch m.outcome {
 		case outcomePresent:
-			payload, ok := l.present(ctx, m)
+			payload, ok, err := l.present(ctx, m)
 			if ok {
 				l.c.recent.add(l.key)
 			}
@@ -63,6 +63,10 @@ func (l *leader) lead(ctx context.Context, load loadFunc) ([]byte, error) {
 			}
 			if ok {
 				return payload, nil
+			}
+			if err != nil {
+				l.n.errors.Add(1)
+				return l.loadOrExpired(ctx, load)
 			}
 			if time.Now().Before(deadline) {
 				continue // it is known now to be of no use
@@ -128,9 +132,9 @@ func (l *leader) miss(ctx context.Context) (m missed, token string, err error) {
 }
 
 // present looks at a value that has come to be there.
-func (l *leader) present(ctx context.Context, m missed) ([]byte, bool) {
+func (l *leader) present(ctx context.Context, m missed) (payload []byte, ok bool, err error) {
 	if e, err := decodeEntry(m.value); err == nil && e.plain() && len(l.s.tags) == 0 {
-		return e.payload, true
+		return e.payload, true, nil
 	}
 	s := l.s
 	s.bounded = false
@@ -138,7 +142,7 @@ func (l *leader) present(ctx context.Context, m missed) ([]byte, bool) {
 	if got.err == nil && !got.ok {
 		l.useless, l.keep, l.expired = got.useless, got.keep, got.expired
 	}
-	return got.payload, got.ok
+	return got.payload, got.ok, got.err
 }
 
 // leadBounded loads for reads with a bound: always from the database, and it
