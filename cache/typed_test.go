@@ -289,3 +289,37 @@ func TestValuesThatEncodeThemselves(t *testing.T) {
 		}
 	})
 }
+
+// spot is a type whose pointer writes its stored form.
+type spot struct{ x byte }
+
+func (s *spot) MarshalCache() ([]byte, error) { return []byte{0xfe, s.x}, nil }
+
+func (s *spot) UnmarshalCache(data []byte) error {
+	if len(data) != 2 {
+		return fmt.Errorf("%d bytes", len(data))
+	}
+	s.x = data[1]
+	return nil
+}
+
+// TestPointersThatEncodeThemselves: whichever of a type and its pointer has the
+// methods, and whichever the values are, what was written can be read.
+func TestPointersThatEncodeThemselves(t *testing.T) {
+	t.Parallel()
+	c := open(t, "memory://", nil, cache.Config{}).cache
+	encodes(t, c, "value", point{1, 2})
+	encodes(t, c, "pointer", &point{1, 2})
+	encodes(t, c, "value with methods of its pointer", spot{1})
+	encodes(t, c, "pointer with methods", &spot{1})
+}
+
+func encodes[T any](t *testing.T, c *cache.Cache, key string, want T) {
+	t.Helper()
+	if err := cache.Set(t.Context(), c, key, want, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := cache.Get[T](t.Context(), c, key); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%s: got %v, %v, want %v", key, got, err, want)
+	}
+}
