@@ -202,11 +202,13 @@ func (b *batch[K, T]) store(ctx context.Context, items, leased []*batchItem[K], 
 	var fills, absents []*batchItem[K]
 	var entries []entry
 	var absentKeys, releases []string
+	all, storable := b.loading.meta(b.s.failSafe)
+	gens, shared := all.byName(), b.loading.everyKeys()
 	for i, item := range items {
 		if !item.leased {
 			continue
 		}
-		meta, storable := b.meta(item)
+		meta := b.meta(item, all, gens, shared)
 		switch o := outcomes[i]; {
 		case o.found && storable:
 			fills = append(fills, item)
@@ -240,13 +242,15 @@ func (b *batch[K, T]) store(ctx context.Context, items, leased []*batchItem[K], 
 	}
 }
 
-// meta returns the header of one item: of the tags that were captured for all
-// items it takes those that are the call's, the loader's or its own.
-func (b *batch[K, T]) meta(item *batchItem[K]) (entryMeta, bool) {
-	m, storable := b.loading.meta(b.s.failSafe)
-	m.tags = slices.DeleteFunc(m.tags, func(g generation) bool {
-		return !slices.Contains(item.tags, g.tag) && !b.loading.forAll(g.tag)
-	})
-	m.tagged = len(m.tags) > 0
-	return m, storable
+// meta returns the header of one item, given that of all: of the tags that were
+// captured it takes those that are the call's, the loader's or its own.
+func (b *batch[K, T]) meta(item *batchItem[K], all entryMeta, gens map[string]string, shared []string) entryMeta {
+	all.tags = nil
+	for _, name := range append(shared[:len(shared):len(shared)], item.tags...) {
+		if gen, ok := gens[name]; ok && !all.has(name) {
+			all.tags = append(all.tags, generation{tag: name, gen: gen})
+		}
+	}
+	all.tagged = len(all.tags) > 0
+	return all
 }

@@ -87,7 +87,7 @@ func (l *loading) name(tags []string, shared bool) []string {
 	defer l.mu.Unlock()
 	var names []string
 	for _, name := range l.c.tagNames(tags) {
-		if shared {
+		if shared && !slices.Contains(l.shared, name) {
 			l.shared = append(l.shared, name)
 		}
 		if !slices.Contains(l.names, name) {
@@ -108,11 +108,11 @@ func (l *loading) captured(names, gens []string) {
 	}
 }
 
-// forAll reports whether a tag is every key's.
-func (l *loading) forAll(name string) bool {
+// everyKeys returns the tags that are every key's.
+func (l *loading) everyKeys() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Contains(l.shared, name)
+	return slices.Clone(l.shared)
 }
 
 // refuse makes what is loaded not be stored.

@@ -117,16 +117,18 @@ func (c *Cache) setAll(
 	marshal func(key string) ([]byte, error),
 ) error {
 	all := *s
+	all.tags = slices.Clone(s.tags)
 	for _, own := range tags {
 		if err := checkTags(own); err != nil {
 			return fmt.Errorf("set: %w", err)
 		}
-		all.tags = append(all.tags[:len(all.tags):len(all.tags)], own...)
+		all.tags = append(all.tags, own...)
 	}
 	captured, err := c.setMeta(ctx, ttl, &all)
 	if err != nil {
 		return c.failed("set", keys[0], err)
 	}
+	gens := captured.byName()
 	failed := map[string]error{}
 	entries, names := make([]entry, 0, len(keys)), make([]string, 0, len(keys))
 	for i, key := range keys {
@@ -137,7 +139,10 @@ func (c *Cache) setAll(
 		}
 		own := c.tagNames(append(s.tags[:len(s.tags):len(s.tags)], tags[key]...))[1:]
 		meta := captured
-		meta.tags = slices.DeleteFunc(slices.Clone(captured.tags), func(g generation) bool { return !slices.Contains(own, g.tag) })
+		meta.tags = make([]generation, len(own))
+		for j, name := range own {
+			meta.tags[j] = generation{tag: name, gen: gens[name]}
+		}
 		meta.tagged = len(own) > 0
 		entries = append(entries, entry{key: full[i], value: c.encode(raw, meta), ttl: s.entryTTL(ttl) + s.failSafe})
 		names = append(names, key)

@@ -44,11 +44,24 @@ func (m *entryMeta) carries(names []string) bool {
 		return false
 	}
 	for _, name := range names[1:] { // the first stands for all tags
-		if !slices.ContainsFunc(m.tags, func(g generation) bool { return g.tag == name }) {
+		if !m.has(name) {
 			return false
 		}
 	}
 	return true
+}
+
+func (m *entryMeta) has(name string) bool {
+	return slices.ContainsFunc(m.tags, func(g generation) bool { return g.tag == name })
+}
+
+// byName returns the generations by their tags.
+func (m *entryMeta) byName() map[string]string {
+	gens := make(map[string]string, len(m.tags))
+	for _, g := range m.tags {
+		gens[g.tag] = g.gen
+	}
+	return gens
 }
 
 // unknown returns the names whose generations are needed to judge an entry and
