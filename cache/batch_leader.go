@@ -198,7 +198,7 @@ func (b *batch[K, T]) store(ctx context.Context, items, leased []*batchItem[K], 
 		return
 	}
 	c := b.c
-	negative := or(b.s.negativeTTL, c.cfg.NegativeTTL)
+	negative := c.negativeTTL(&b.s)
 	var fills, absents []*batchItem[K]
 	var entries []entry
 	var absentKeys, releases []string

@@ -55,9 +55,14 @@ func Open(_ context.Context, url string, cfg Config) (*Cache, error) {
 	return newCache(guard(newRedisStore(rdb, true), newBreaker(cfg.Logger)), cfg), nil
 }
 
-// New returns a cache over rdb. Close leaves rdb open.
+// New returns a cache over rdb. Close leaves rdb open. A client that reads from
+// replicas (ReadOnly, RouteByLatency, RouteRandomly) must not be used: they may
+// lack an invalidation that has been applied. A warning is logged for such a one.
 func New(rdb redis.UniversalClient, cfg Config) *Cache {
 	cfg.setDefaults()
+	if cluster, ok := rdb.(*redis.ClusterClient); ok && readsReplicas(cluster.Options()) {
+		cfg.Logger.Warn("the client reads from replicas, which may lack an invalidation: what it reads may be stale")
+	}
 	return newCache(guard(newRedisStore(rdb, false), newBreaker(cfg.Logger)), cfg)
 }
 
@@ -215,14 +220,15 @@ func (c *Cache) Clear(ctx context.Context) (Swept, error) {
 	return c.InvalidatePattern(ctx, "*")
 }
 
-// Exists reports whether there is a value for the key.
+// Exists reports whether there is a value for the key that has not expired. It
+// does not ask whether the value's tags have been invalidated.
 func (c *Cache) Exists(ctx context.Context, key string) (bool, error) {
 	full, err := c.key(key)
 	if err != nil {
 		return false, err
 	}
-	ok, err := c.store.exists(ctx, full)
-	return ok, c.failed("exists", key, err)
+	left, err := c.store.ttl(ctx, full)
+	return err == nil && left >= 0, c.failed("exists", key, err)
 }
 
 // TTL returns how long the key's value lasts, and ErrMiss if there is none.
@@ -243,7 +249,7 @@ func (c *Cache) TTL(ctx context.Context, key string) (time.Duration, error) {
 }
 
 // Touch sets how long the key's value lasts from now, and reports whether there
-// is one.
+// is one that has not expired. Its fail-safe time counts from then on.
 func (c *Cache) Touch(ctx context.Context, key string, ttl time.Duration) (bool, error) {
 	if err := checkTTL(ttl); err != nil {
 		return false, fmt.Errorf("touch %q: %w", key, err)

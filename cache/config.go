@@ -59,7 +59,9 @@ func (c *Config) setDefaults() {
 	c.WaitLimit = or(c.WaitLimit, 5*time.Second)
 	c.NegativeTTL = or(c.NegativeTTL, 5*time.Second)
 	c.ClockSkew = max(or(c.ClockSkew, 250*time.Millisecond), 0)
-	c.MaxLoads = or(c.MaxLoads, 256)
+	if c.MaxLoads <= 0 {
+		c.MaxLoads = 256
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}

@@ -141,6 +141,31 @@ func decodeEntry(raw []byte) (storedEntry, error) {
 	return e, nil
 }
 
+// graceEnd is where the grace of an entry ends at the latest.
+const graceEnd = int64(headerStart + binary.MaxVarintLen64)
+
+// graceOf returns the grace of an entry, of which the beginning is enough.
+func graceOf(raw []byte) time.Duration {
+	if len(raw) < headerStart || !bytes.HasPrefix(raw, []byte(magic)) || raw[len(magic)]&flagGrace == 0 {
+		return 0
+	}
+	r := entryReader{rest: raw[headerStart:]}
+	return time.Duration(min(r.number(), maxGrace)) * time.Millisecond
+}
+
+// withoutGrace returns the time that an entry has before it expires: negative if
+// it has expired.
+func withoutGrace(left time.Duration, raw []byte) time.Duration {
+	grace := graceOf(raw)
+	if left <= 0 || grace == 0 {
+		return left
+	}
+	if left <= grace {
+		return -1
+	}
+	return left - grace
+}
+
 // maxGrace keeps what a header says within a time.Duration, in milliseconds.
 const maxGrace = 1 << 42
 

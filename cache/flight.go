@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,6 +20,25 @@ type flight struct {
 	own   any // of a batch: what the loader returned for the key; only for the caller whose loader it was
 
 	load *loading // what its loader captures
+	tags []string // that it was begun with, with the prefix
+}
+
+// carries reports whether a flight was begun with all of the tags. Callers do not
+// join one that was not: the invalidation of a tag that it does not know does not
+// keep it from those who come later.
+func (fl *flight) carries(tags []string) bool {
+	for _, tag := range tags {
+		if !slices.Contains(fl.tags, tag) {
+			return false
+		}
+	}
+	return true
+}
+
+// touches reports whether an invalidation of tags concerns a flight.
+func (fl *flight) touches(i *Invalidation) bool {
+	return i.AllTags && len(fl.tags) > 0 || slices.ContainsFunc(fl.tags, func(tag string) bool { return slices.Contains(i.Tags, tag) }) ||
+		fl.load.touches(i)
 }
 
 // flights are the loads under way.
@@ -54,17 +74,17 @@ func (f *flights) init() {
 
 // join returns the flight of a key, and starts one with fly where there is
 // none, for the load. mine reports whether it was started here.
-func (f *flights) join(key string, load *loading, fly func() ([]byte, error)) (fl *flight, mine bool, err error) {
+func (f *flights) join(key string, tags []string, load *loading, fly func() ([]byte, error)) (fl *flight, mine bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return nil, false, ErrClosed
 	}
-	if fl := f.byKey[key]; fl != nil {
+	if fl := f.byKey[key]; fl != nil && fl.carries(tags) {
 		return fl, false, nil
 	}
 	// The error stands if the loader ends its goroutine.
-	fl = &flight{done: make(chan struct{}), err: errGoexit, load: load}
+	fl = &flight{done: make(chan struct{}), err: errGoexit, load: load, tags: tags}
 	f.byKey[key] = fl
 	f.wg.Go(func() {
 		defer close(fl.done)
@@ -76,16 +96,16 @@ func (f *flights) join(key string, load *loading, fly func() ([]byte, error)) (f
 
 // reserve returns the flight of a key, and where there is none a new one that the
 // caller must settle.
-func (f *flights) reserve(key string, load *loading) (fl *flight, mine bool, err error) {
+func (f *flights) reserve(key string, tags []string, load *loading) (fl *flight, mine bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return nil, false, ErrClosed
 	}
-	if fl := f.byKey[key]; fl != nil {
+	if fl := f.byKey[key]; fl != nil && fl.carries(tags) {
 		return fl, false, nil
 	}
-	fl = &flight{done: make(chan struct{}), load: load}
+	fl = &flight{done: make(chan struct{}), load: load, tags: tags}
 	f.byKey[key] = fl
 	return fl, true, nil
 }
@@ -132,7 +152,7 @@ func (f *flights) forget(i *Invalidation) {
 	}
 	globs := newGlobs(i.Patterns)
 	for key, fl := range f.byKey {
-		if matchesAny(globs, key) || fl.load.touches(i) {
+		if matchesAny(globs, key) || fl.touches(i) {
 			delete(f.byKey, key)
 		}
 	}

@@ -157,7 +157,7 @@ var errThrown = errors.New("cache: the loader panicked")
 // fly joins the flight of a key, or starts it, and waits for the outcome.
 func fly[T any](ctx context.Context, l *leader, load func(context.Context) (T, error)) (T, error) {
 	p := passenger[T]{ctx: ctx, l: l}
-	fl, mine, err := l.c.flights.join(l.key, l.loading, func() ([]byte, error) { return p.fly(l.lead, load) })
+	fl, mine, err := l.c.flights.join(l.key, l.c.withPrefix(l.s.tags), l.loading, func() ([]byte, error) { return p.fly(l.lead, load) })
 	if err != nil {
 		return p.loaded, err
 	}
@@ -181,7 +181,7 @@ func refresh[T any](
 	l := newLeader(c, c.counters.of(key), full, ttl, s)
 	p := &passenger[T]{ctx: ctx, l: l}
 	// No key may begin so: nobody waits for this flight, and each key has one.
-	_, _, _ = c.flights.join(reserved+"refresh:"+full, l.loading, func() ([]byte, error) {
+	_, _, _ = c.flights.join(reserved+"refresh:"+full, nil, l.loading, func() ([]byte, error) {
 		value, err := p.fly(l.leadRefresh, load)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			c.cfg.Logger.Debug("a value was not refreshed", "key", full, "error", err)

@@ -128,7 +128,7 @@ func (b *batch[K, T]) get(ctx context.Context) error {
 			item.flight, item.mine = &flight{done: make(chan struct{})}, true
 			continue
 		}
-		if item.flight, item.mine, err = b.c.flights.reserve(item.full, b.loading); err != nil {
+		if item.flight, item.mine, err = b.c.flights.reserve(item.full, b.c.withPrefix(item.s.tags), b.loading); err != nil {
 			b.abandon(missing[:i], err)
 			return err
 		}
@@ -197,6 +197,9 @@ func (b *batch[K, T]) readThrough(ctx context.Context, missing []*batchItem[K]) 
 	loaded, err := loadOnly(ctx, b.c, missing[0].n, b.fullOf(missing), func(ctx context.Context) (map[K]T, error) {
 		return b.load(ctx, idsOf(missing))
 	})
+	if errors.Is(err, ErrNotFound) {
+		return nil // none of them is there
+	}
 	if err != nil {
 		return err
 	}

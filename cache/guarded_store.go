@@ -112,14 +112,6 @@ func (s *guardedStore) remove(ctx context.Context, keys []string) (removed int, 
 	return removed, err
 }
 
-func (s *guardedStore) exists(ctx context.Context, key string) (ok bool, err error) {
-	err = s.guarded(ctx, func() (err error) {
-		ok, err = s.store.exists(ctx, key)
-		return err
-	})
-	return ok, err
-}
-
 func (s *guardedStore) ttl(ctx context.Context, key string) (left time.Duration, err error) {
 	err = s.guarded(ctx, func() (err error) {
 		left, err = s.store.ttl(ctx, key)

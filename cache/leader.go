@@ -269,7 +269,7 @@ func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	meta, storable := l.loading.meta(l.s.failSafe)
-	negative := or(l.s.negativeTTL, c.cfg.NegativeTTL)
+	negative := c.negativeTTL(&l.s)
 	switch {
 	case err == nil && storable:
 		e := entry{key: l.key, value: c.encode(value, meta), ttl: l.s.entryTTL(l.loading.limited(l.ttl)) + l.s.failSafe}
@@ -289,6 +289,15 @@ func (l *leader) loadLeased(ctx context.Context, token string, load loadFunc) ([
 		}
 	}
 	return l.orExpired(ctx, value, err)
+}
+
+// negativeTTL is for how long "not found" is remembered; 0: not at all.
+func (c *Cache) negativeTTL(s *settings) time.Duration {
+	ttl := or(s.negativeTTL, c.cfg.NegativeTTL)
+	if ttl <= 0 {
+		return 0
+	}
+	return max(ttl, time.Millisecond)
 }
 
 // storeTimeout is how long the outcome of a load may take to be stored.

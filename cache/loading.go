@@ -172,8 +172,8 @@ func (l *loading) limited(ttl time.Duration) time.Duration {
 }
 
 // LimitTTL shortens, inside a loader, the time for which what it loads is stored,
-// as for a value that says itself when it ends. It never lengthens it. Zero or
-// less means that it is not stored at all. Outside a loader it does nothing.
+// as for a value that says itself when it ends. It never lengthens it, and leaves
+// the time of WithFailSafe as it is. Zero or less means that it is not stored at all. Outside a loader it does nothing.
 func LimitTTL(ctx context.Context, ttl time.Duration) {
 	l := loadOf(ctx)
 	if l == nil {

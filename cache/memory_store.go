@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"slices"
 	"strconv"
@@ -72,9 +71,18 @@ func (s *memoryStore) increment(_ context.Context, key string, delta int64, ttl 
 	return sum, nil
 }
 
-var (
-	errNoInteger = errors.New("value is not an integer or out of range")
-	errOverflow  = errors.New("increment or decrement would overflow")
+// replyError is what Redis would answer.
+type replyError string
+
+// Error returns the answer.
+func (e replyError) Error() string { return string(e) }
+
+// RedisError makes it one: the store is there.
+func (replyError) RedisError() {}
+
+const (
+	errNoInteger replyError = "ERR value is not an integer or out of range"
+	errOverflow  replyError = "ERR increment or decrement would overflow"
 )
 
 // value returns an entry that has not expired. The store must be locked.
@@ -143,13 +151,6 @@ func (s *memoryStore) remove(_ context.Context, keys []string) (int, error) {
 	return removed, nil
 }
 
-func (s *memoryStore) exists(_ context.Context, key string) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.value(key)
-	return ok, nil
-}
-
 func (s *memoryStore) ttl(_ context.Context, key string) (time.Duration, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,18 +158,19 @@ func (s *memoryStore) ttl(_ context.Context, key string) (time.Duration, error) 
 	if !ok {
 		return -1, nil
 	}
-	return time.Until(e.expires), nil
+	return withoutGrace(time.Until(e.expires), e.value), nil
 }
 
 func (s *memoryStore) touch(_ context.Context, key string, ttl time.Duration) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, ok := s.value(key)
-	if ok {
-		e.expires = time.Now().Add(ttl)
-		s.values[key] = e
+	if !ok || withoutGrace(time.Until(e.expires), e.value) < 0 {
+		return false, nil
 	}
-	return ok, nil
+	e.expires = time.Now().Add(ttl + graceOf(e.value))
+	s.values[key] = e
+	return true, nil
 }
 
 func (s *memoryStore) sweep(_ context.Context, patterns []string) (Swept, error) {

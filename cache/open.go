@@ -25,7 +25,7 @@ const openTimeout = 500 * time.Millisecond
 // addresses, of a Sentinel group where it names a master, else of one server. It
 // waits no longer than timeout to connect, to read, to write and for a free
 // connection, where the URL's parameters do not say otherwise, and repeats a
-// command once. It heeds contexts' deadlines. Dial does not connect.
+// command once (on a Cluster as often as max_redirects says). It heeds contexts' deadlines. Dial does not connect.
 func Dial(rawURL string, timeout time.Duration) (redis.UniversalClient, error) {
 	return dial(rawURL, limits{dial: timeout, io: timeout, pool: timeout, backoff: timeout / 4, retries: 1})
 }
@@ -34,6 +34,13 @@ func Dial(rawURL string, timeout time.Duration) (redis.UniversalClient, error) {
 func isMemory(raw string) bool {
 	u, err := url.Parse(raw)
 	return err == nil && u.Scheme == "memory"
+}
+
+var errReplicas = errors.New("parse cache URL: replicas may lack an invalidation; " +
+	"leave out read_only, replica_only, route_by_latency and route_randomly")
+
+func readsReplicas(o *redis.ClusterOptions) bool {
+	return o.ReadOnly || o.RouteByLatency || o.RouteRandomly
 }
 
 // dial is Dial with limits.
@@ -53,6 +60,9 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parse cache URL: %w", withoutURL(err))
 		}
+		if opts.ReplicaOnly || opts.RouteByLatency || opts.RouteRandomly {
+			return nil, errReplicas
+		}
 		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)
 		opts.WriteTimeout, opts.MaxRetries = or(opts.WriteTimeout, l.io), or(opts.MaxRetries, l.retries)
@@ -63,6 +73,9 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 		opts, err := redis.ParseClusterURL(raw)
 		if err != nil {
 			return nil, fmt.Errorf("parse cache URL: %w", withoutURL(err))
+		}
+		if readsReplicas(opts) {
+			return nil, errReplicas
 		}
 		secure.apply(opts.TLSConfig)
 		opts.DialTimeout, opts.ReadTimeout = or(opts.DialTimeout, l.dial), or(opts.ReadTimeout, l.io)

@@ -109,13 +109,14 @@ func TestOpenRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for raw, want := range map[string]string{
-		"redis://u:s3cret@h:port":                 "port",
-		"http://u:s3cret@h":                       "scheme",
-		"redis://u:s3cret@h/0?ca_file=x.pem":      "rediss",
-		"rediss://u:s3cret@h/0?ca_file=nowhere":   "ca_file",
-		"rediss://u:s3cret@h/0?ca_file=" + empty:  "no certificate",
-		"rediss://u:s3cret@h/0?cert_file=nowhere": "cert_file",
-		"redis://u:s3cret@h/0?pool_size=many":     "pool_size",
+		"redis://u:s3cret@h:port":                     "port",
+		"http://u:s3cret@h":                           "scheme",
+		"redis://u:s3cret@h/0?ca_file=x.pem":          "rediss",
+		"rediss://u:s3cret@h/0?ca_file=nowhere":       "ca_file",
+		"rediss://u:s3cret@h/0?ca_file=" + empty:      "no certificate",
+		"rediss://u:s3cret@h/0?cert_file=nowhere":     "cert_file",
+		"redis://u:s3cret@h/0?pool_size=many":         "pool_size",
+		"redis://u:s3cret@h/?addr=i:1&read_only=true": "replicas",
 	} {
 		c, err := cache.Open(t.Context(), raw, cache.Config{})
 		if err == nil {

@@ -90,9 +90,10 @@ func WithNegativeTTL(ttl time.Duration) WriteOption {
 // WithRefreshAhead makes a loading call that finds a value with less than ahead
 // left return that value and load a new one in the background. One caller in all
 // processes does; an invalidation meanwhile voids what it loads. The loader runs
-// on after the call has returned, so it must not use what ends with that.
+// on after the call has returned, so it must not use what ends with that. With an
+// ahead that is no shorter than the TTL every hit begins a load.
 func WithRefreshAhead(ahead time.Duration) WriteOption {
-	return writeOption(func(s *settings) { s.refreshAhead = ahead })
+	return writeOption(func(s *settings) { s.refreshAhead = max(ahead, 0) })
 }
 
 // WithFailSafe keeps the entry for longer than its TTL, by so much: a loading
@@ -101,5 +102,5 @@ func WithRefreshAhead(ahead time.Duration) WriteOption {
 // invalidated value is never returned. Entries stored so have a short header that
 // only this library reads.
 func WithFailSafe(longer time.Duration) WriteOption {
-	return writeOption(func(s *settings) { s.failSafe = longer })
+	return writeOption(func(s *settings) { s.failSafe = max(longer, 0) })
 }

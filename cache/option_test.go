@@ -356,3 +356,46 @@ func TestFailSafeNeverServesWhatWasInvalidatedMeanwhile(t *testing.T) {
 		}
 	})
 }
+
+// TestTimesOfAGracedEntry: TTL, Touch and Exists go by the time that the caller
+// gave, whatever the entry is kept for beyond it.
+func TestTimesOfAGracedEntry(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		failSafe := cache.WithFailSafe(5 * time.Hour)
+		if err := cache.Set(ctx, c, "k", 1, time.Hour, failSafe); err != nil {
+			t.Fatal(err)
+		}
+		between := func(low, high time.Duration) {
+			t.Helper()
+			if ttl, err := c.TTL(ctx, "k"); err != nil || ttl > high || ttl < low {
+				t.Errorf("got %v, %v, want %v to %v", ttl, err, low, high)
+			}
+		}
+		between(50*time.Minute, time.Hour)
+		if ok, err := c.Touch(ctx, "k", 2*time.Hour); !ok || err != nil {
+			t.Errorf("touch: got %v, %v", ok, err)
+		}
+		between(110*time.Minute, 2*time.Hour)
+		if got, err := cache.Get[int](ctx, c, "k"); got != 1 || err != nil {
+			t.Errorf("got %d, %v, want 1: it was made to expire", got, err)
+		}
+		if err := cache.Set(ctx, c, "k", 1, time.Millisecond, failSafe); err != nil {
+			t.Fatal(err)
+		}
+		servertest.Eventually(t, time.Minute, func() (bool, string) {
+			ok, err := c.Exists(ctx, "k")
+			return !ok && err == nil, fmt.Sprint("exists ", ok, err)
+		})
+		if _, err := c.TTL(ctx, "k"); !errors.Is(err, cache.ErrMiss) {
+			t.Errorf("ttl: got %v, want ErrMiss", err)
+		}
+		if ok, err := c.Touch(ctx, "k", time.Hour); ok || err != nil {
+			t.Errorf("touch: got %v, %v: an expired value came back", ok, err)
+		}
+		if got, err := cache.GetOrSet(ctx, c, "k", time.Hour, func(context.Context) (int, error) { return 0, errBoom }, failSafe); got != 1 || err != nil {
+			t.Errorf("got %d, %v, want the expired value", got, err)
+		}
+	})
+}

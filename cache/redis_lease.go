@@ -26,11 +26,13 @@ var (
 	captureSource string
 	//go:embed increment.lua
 	incrementSource string
+	//go:embed touch.lua
+	touchSource string
 )
 
 // storeScripts are the scripts of a store in Redis.
 type storeScripts struct {
-	miss, fill, absent, release, set, capture, increment *redis.Script
+	miss, fill, absent, release, set, capture, increment, touch *redis.Script
 }
 
 func newStoreScripts() storeScripts {
@@ -42,6 +44,7 @@ func newStoreScripts() storeScripts {
 		set:       redis.NewScript(setSource),
 		capture:   redis.NewScript(captureSource),
 		increment: redis.NewScript(incrementSource),
+		touch:     redis.NewScript(touchSource),
 	}
 }
 

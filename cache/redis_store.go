@@ -148,17 +148,18 @@ func (s *redisStore) dropTags(ctx context.Context, names []string) error {
 	return nil
 }
 
-func (s *redisStore) exists(ctx context.Context, key string) (bool, error) {
-	n, err := s.rdb.Exists(ctx, key).Result()
-	return n > 0, err
-}
-
 func (s *redisStore) ttl(ctx context.Context, key string) (time.Duration, error) {
-	ttl, err := s.rdb.PTTL(ctx, key).Result()
+	pipe := s.rdb.Pipeline()
+	head, left := pipe.GetRange(ctx, key, 0, graceEnd), pipe.PTTL(ctx, key)
+	_, _ = pipe.Exec(ctx) // each reply is looked at
+	if err := head.Err(); err != nil && !isServerReply(err) {
+		return 0, err // another kind of value has no header
+	}
+	ttl, err := left.Result()
 	if err != nil {
 		return 0, err
 	}
-	return timeLeft(ttl), nil
+	return withoutGrace(timeLeft(ttl), []byte(head.Val())), nil
 }
 
 // timeLeft turns a reply to PTTL into the time left: negative where there is no
@@ -175,7 +176,7 @@ func timeLeft(reply time.Duration) time.Duration {
 }
 
 func (s *redisStore) touch(ctx context.Context, key string, ttl time.Duration) (bool, error) {
-	return s.rdb.PExpire(ctx, key, ttl).Result()
+	return s.scripts.touch.Run(ctx, s.rdb, []string{key}, max(ttl.Milliseconds(), 1)).Bool()
 }
 
 var errNoMasters = errors.New("cache: this kind of client has no masters that can be scanned")

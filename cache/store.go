@@ -42,11 +42,11 @@ type store interface {
 	set(ctx context.Context, entries []entry) []error
 	// remove removes leases, then values, and reports which values there were.
 	remove(ctx context.Context, keys []string) (removed int, err error)
-	// exists reports whether there is a value.
-	exists(ctx context.Context, key string) (bool, error)
-	// ttl returns the time a value has left; negative: there is none.
+	// ttl returns the time a value has left, its grace left aside; 0: no limit;
+	// negative: there is none, or it has expired.
 	ttl(ctx context.Context, key string) (time.Duration, error)
-	// touch sets the time a value has left, and reports whether there is one.
+	// touch sets the time a value has left, its grace left aside, and reports
+	// whether there is one.
 	touch(ctx context.Context, key string, ttl time.Duration) (bool, error)
 	// increment adds to a counter; a new one lasts for ttl.
 	increment(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error)

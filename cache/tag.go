@@ -24,6 +24,14 @@ func (c *Cache) tagNames(tags []string) []string {
 	return names
 }
 
+// withPrefix returns the tags as generations are named.
+func (c *Cache) withPrefix(tags []string) []string {
+	if len(tags) == 0 {
+		return nil
+	}
+	return c.tagNames(tags)[1:]
+}
+
 func checkTags(tags []string) error {
 	if slices.Contains(tags, "") {
 		return fmt.Errorf("%w: a tag is empty", ErrKey)

@@ -319,3 +319,37 @@ func TestTaggedValueOfAnotherType(t *testing.T) {
 		}
 	})
 }
+
+// TestFlightWithoutTheTagIsNotJoined: a caller that comes after a tag's
+// invalidation does not get what began before, though that knew nothing of the
+// tag.
+func TestFlightWithoutTheTagIsNotJoined(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{WaitLimit: time.Millisecond}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		begun, finish, ended := make(chan struct{}), make(chan struct{}), make(chan int, 1)
+		go func() {
+			got, err := cache.GetOrSet(ctx, c, "k", time.Minute, func(context.Context) (int, error) {
+				close(begun)
+				<-finish
+				return 1, nil
+			}, cache.WithTags("a"))
+			if err != nil {
+				t.Error(err)
+			}
+			ended <- got
+		}()
+		<-begun
+		if err := c.InvalidateTags(ctx, "b"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := cache.GetOrSet(ctx, c, "k", time.Minute, func(context.Context) (int, error) { return 2, nil }, cache.WithTags("b"))
+		if got != 2 || err != nil {
+			t.Errorf("got %d, %v: an older load was shared", got, err)
+		}
+		close(finish)
+		if got := <-ended; got != 1 {
+			t.Errorf("got %d, want its own load's", got)
+		}
+	})
+}

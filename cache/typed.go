@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -75,9 +76,9 @@ func (t Typed[K, T]) TTL(ctx context.Context, id K) (time.Duration, error) {
 }
 
 // Touch makes the value of an id last for the Spec's TTL from now, and reports
-// whether there is one. With FailSafe it counts from now too.
+// whether there is one.
 func (t Typed[K, T]) Touch(ctx context.Context, id K) (bool, error) {
-	return t.c.Touch(ctx, t.Key(id), t.spec.TTL+t.spec.FailSafe)
+	return t.c.Touch(ctx, t.Key(id), t.spec.TTL)
 }
 
 // Lease takes the lease of an id's key, as Cache.Lease does.
@@ -97,21 +98,22 @@ func (t Typed[K, T]) Get(ctx context.Context, id K, opts ...ReadOption) (T, erro
 // GetMany returns the values of those ids that are in the cache.
 func (t Typed[K, T]) GetMany(ctx context.Context, ids []K, opts ...ReadOption) (map[K]T, error) {
 	keys, all := t.keys(ids), make([]*settings, len(ids))
-	byKey := make(map[string]K, len(ids))
 	for i, id := range ids {
 		s := t.settings(id)
 		for _, o := range opts {
 			o.apply(&s)
 		}
-		all[i], byKey[keys[i]] = &s, id
+		all[i] = &s
 	}
 	found, err := getManyAs[T](ctx, t.c, keys, all)
 	if err != nil {
 		return nil, err
 	}
 	values := make(map[K]T, len(found))
-	for key, value := range found {
-		values[byKey[key]] = value
+	for i, id := range ids {
+		if value, ok := found[keys[i]]; ok {
+			values[id] = value
+		}
 	}
 	return values, nil
 }
@@ -134,11 +136,15 @@ func (t Typed[K, T]) Set(ctx context.Context, id K, value T, opts ...WriteOption
 	return Set(ctx, t.c, t.Key(id), value, t.spec.TTL, append([]WriteOption{t.option(id)}, opts...)...)
 }
 
-// SetMany stores the values of ids, unfenced as SetMany is.
+// SetMany stores the values of ids, unfenced as SetMany is. Two ids must not have
+// the same key.
 func (t Typed[K, T]) SetMany(ctx context.Context, values map[K]T, opts ...WriteOption) error {
 	byKey, tags := make(map[string]T, len(values)), make(map[string][]string, len(values))
 	for id, value := range values {
 		key := t.Key(id)
+		if _, ok := byKey[key]; ok {
+			return fmt.Errorf("set: %w: two ids have the key %q", ErrKey, key)
+		}
 		byKey[key] = value
 		if t.spec.Tags != nil {
 			tags[key] = t.spec.Tags(id)

@@ -323,3 +323,20 @@ func encodes[T any](t *testing.T, c *cache.Cache, key string, want T) {
 		t.Errorf("%s: got %v, %v, want %v", key, got, err, want)
 	}
 }
+
+func TestTwoIDsOfOneKey(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx := b.t, b.t.Context()
+		halves := cache.For[string](b.cache, cache.Spec[int]{TTL: time.Minute, Key: func(id int) string { return fmt.Sprint("half:", id/2) }})
+		if err := halves.SetMany(ctx, map[int]string{2: "two", 3: "three"}); !errors.Is(err, cache.ErrKey) {
+			t.Errorf("got %v, want ErrKey: one of them would be lost", err)
+		}
+		if err := halves.Set(ctx, 2, "both"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := halves.GetMany(ctx, []int{2, 3}); err != nil || len(got) != 2 {
+			t.Errorf("got %v, %v, want both", got, err)
+		}
+	})
+}
