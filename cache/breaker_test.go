@@ -43,7 +43,7 @@ func TestBreaker(t *testing.T) {
 			t.Errorf("the store was called %d times while it was left alone", calls)
 		}
 		pauses := []time.Duration{}
-		for last := time.Now(); len(pauses) < 6; time.Sleep(time.Millisecond) { //nolint:forbidigo // within the bubble
+		for last := time.Now(); len(pauses) < 6; _ = sleep(t.Context(), time.Millisecond) {
 			if _ = call(); calls > len(pauses) {
 				pauses = append(pauses, time.Since(last))
 				last = time.Now()
@@ -56,7 +56,7 @@ func TestBreaker(t *testing.T) {
 			}
 		}
 		result = nil
-		time.Sleep(breakForMost) //nolint:forbidigo // within the bubble
+		_ = sleep(t.Context(), breakForMost)
 		calls = 0
 		for range 10 {
 			if err := call(); err != nil {
@@ -77,7 +77,7 @@ func TestBreakerOneTrial(t *testing.T) {
 		for range breakAfter {
 			_ = s.guarded(t.Context(), func() error { return io.ErrUnexpectedEOF })
 		}
-		time.Sleep(breakFor) //nolint:forbidigo // within the bubble
+		_ = sleep(t.Context(), breakFor)
 		release := make(chan struct{})
 		done := make(chan error, 1)
 		go func() { done <- s.guarded(t.Context(), func() error { <-release; return nil }) }()
@@ -103,12 +103,12 @@ func TestBreakerTrialThatPanics(t *testing.T) {
 		for range breakAfter {
 			_ = s.guarded(t.Context(), func() error { return io.ErrUnexpectedEOF })
 		}
-		time.Sleep(breakFor) //nolint:forbidigo // within the bubble
+		_ = sleep(t.Context(), breakFor)
 		func() {
 			defer func() { _ = recover() }()
 			_ = s.guarded(t.Context(), func() error { panic("a hook") })
 		}()
-		time.Sleep(breakForMost) //nolint:forbidigo // within the bubble
+		_ = sleep(t.Context(), breakForMost)
 		if err := s.guarded(t.Context(), func() error { return nil }); err != nil {
 			t.Errorf("got %v, want another trial", err)
 		}
