@@ -20,6 +20,9 @@ const (
 	// up to breakForMost.
 	breakFor     = 250 * time.Millisecond
 	breakForMost = 2 * time.Second
+	// trialFor is how long a trial is waited for before there is another, longer
+	// than any time-out: no single call may keep the store left alone.
+	trialFor = 10 * time.Second
 	// hurried is how long a call must have waited, at least, for its caller's
 	// deadline to count against the store.
 	hurried = 100 * time.Millisecond
@@ -33,9 +36,9 @@ type breaker struct {
 	base     time.Time
 	logger   *slog.Logger
 
-	mu     sync.Mutex
-	trying bool          // a trial is under way; guarded by mu
-	pause  time.Duration // the present one; guarded by mu
+	mu    sync.Mutex
+	trial int64         // when the one that is under way began, in nanoseconds of now; 0: none is; guarded by mu
+	pause time.Duration // the present one; guarded by mu
 }
 
 func newBreaker(logger *slog.Logger) *breaker { return &breaker{base: time.Now(), logger: logger} }
@@ -56,10 +59,11 @@ func (b *breaker) enter() bool {
 	if b.until.Load() == 0 {
 		return true // closed meanwhile
 	}
-	if b.trying {
+	now := b.now()
+	if b.trial != 0 && now-b.trial < int64(trialFor) {
 		return false
 	}
-	b.trying = true
+	b.trial = now
 	return true
 }
 
@@ -86,14 +90,14 @@ func (b *breaker) close() {
 	if b.until.Swap(0) != 0 {
 		b.logger.Info("the cache's store answers again")
 	}
-	b.trying, b.pause = false, 0
+	b.trial, b.pause = 0, 0
 }
 
 // unknown ends a trial that has told nothing.
 func (b *breaker) unknown() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trying = false
+	b.trial = 0
 }
 
 func (b *breaker) failed(err error) {
@@ -105,7 +109,7 @@ func (b *breaker) failed(err error) {
 	if b.until.Load() > b.now() {
 		return // a call that was under way before
 	}
-	b.trying = false
+	b.trial = 0
 	if b.pause == 0 {
 		b.logger.Warn("the cache's store does not answer: it is left alone, with a trial now and then", "error", err)
 	}

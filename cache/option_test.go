@@ -209,12 +209,12 @@ func TestNegativeTTLOfACall(t *testing.T) {
 			}
 		}
 		get(cache.WithNegativeTTL(time.Minute))
-		_ = pause(t.Context(), 30 * time.Second)
+		_ = pause(t.Context(), 30*time.Second)
 		get()
 		if calls != 1 {
 			t.Errorf("got %d loads, want 1: it was to be remembered for a minute", calls)
 		}
-		_ = pause(t.Context(), 31 * time.Second)
+		_ = pause(t.Context(), 31*time.Second)
 		get(cache.WithNegativeTTL(-1))
 		get()
 		if calls != 3 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -71,6 +72,12 @@ func TestRedisOutageUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
+			defer func() {
+				if t.Failed() {
+					stacks := make([]byte, 1<<20)
+					t.Logf("what goes on:\n%s", stacks[:runtime.Stack(stacks, true)])
+				}
+			}()
 			var present atomic.Pointer[outagePhase]
 			enter := func(name string) *outagePhase {
 				p := &outagePhase{name: name, begun: time.Now()}
@@ -110,7 +117,7 @@ func TestRedisOutageUnderLoad(t *testing.T) {
 				from := c.Stats().Hits
 				servertest.Eventually(t, time.Minute, func() (bool, string) {
 					n := c.Stats().Hits - from
-					return n >= atLeast, fmt.Sprintf("%d hits", n)
+					return n >= atLeast, fmt.Sprintf("%d hits; %+v", n, c.Stats().Counts)
 				})
 			}
 			hits(2000)
