@@ -21,12 +21,7 @@ func (v *Invalidator) newAnnouncer() *near.Announcer {
 // after the effect: a near cache that reads Redis on hearing of it finds the
 // value gone.
 func (s *applying) announce(todo cache.Batch, b *batch, done cache.Applied, at time.Time) {
-	if len(todo.Keys) > 0 || len(todo.Tags) > 0 || todo.AllTags {
-		s.broadcast(near.Broadcast{
-			Keys: prefixed(s.v.cfg.Prefix, todo.Keys), Tags: prefixed(s.v.cfg.Prefix, todo.Tags), AllTags: todo.AllTags,
-			Epoch: todo.Epoch, LSN: cdc.LSN(todo.Ahead).String(),
-		})
-	} else if b.rows == 0 {
+	if !s.broadcastRemoved(todo) && b.rows == 0 {
 		return
 	}
 	if s.v.cfg.OnApplied == nil {
@@ -43,6 +38,19 @@ func (s *applying) announce(todo cache.Batch, b *batch, done cache.Applied, at t
 		Rows:    b.rows,
 		At:      at,
 	})
+}
+
+// broadcastRemoved tells near caches what was removed, and reports whether that is
+// anything.
+func (s *applying) broadcastRemoved(todo cache.Batch) bool {
+	if len(todo.Keys) == 0 && len(todo.Tags) == 0 && !todo.AllTags {
+		return false
+	}
+	s.broadcast(near.Broadcast{
+		Keys: prefixed(s.v.cfg.Prefix, todo.Keys), Tags: prefixed(s.v.cfg.Prefix, todo.Tags), AllTags: todo.AllTags,
+		Epoch: todo.Epoch, LSN: cdc.LSN(todo.Ahead).String(),
+	})
+	return true
 }
 
 // announcePatterns does the same after a pass.

@@ -25,9 +25,11 @@ func (s *applying) first(ctx context.Context, b beginning) error {
 	}
 	e := &entry{point: b.from, movable: true}
 	if f := b.flush; f != nil {
-		if _, err := s.remove(ctx, cache.Batch{Keys: f.keys, Tags: f.tags, AllTags: f.allTags}); err != nil || ctx.Err() != nil {
+		todo := cache.Batch{Keys: f.keys, Tags: f.tags, AllTags: f.allTags}
+		if _, err := s.remove(ctx, todo); err != nil || ctx.Err() != nil {
 			return err
 		}
+		s.broadcastRemoved(todo)
 		s.flushes.add(passWork{patterns: f.patterns, entry: e, flush: f})
 	}
 	s.queue.push(e)
