@@ -173,7 +173,7 @@ type loadedItem[T any] struct {
 func (b *batch[K, T]) outcome(ctx context.Context, item *batchItem[K], loaded map[K]T, err error) loadedItem[T] {
 	if err != nil {
 		if item.found.expired != nil && !b.s.bounded && replaceable(err) {
-			if expired, ok := b.c.standIn(ctx, item.full, item.found.expired, item.s); ok {
+			if expired, ok := b.c.standIn(ctx, item.full, item.s); ok {
 				item.n.fallbacks.Add(1)
 				return loadedItem[T]{payload: expired}
 			}

@@ -194,7 +194,7 @@ func (l *leader) orExpired(ctx context.Context, value []byte, err error) ([]byte
 	if err == nil || l.expired == nil || !replaceable(err) {
 		return value, err
 	}
-	expired, ok := l.c.standIn(ctx, l.key, l.expired, &l.s)
+	expired, ok := l.c.standIn(ctx, l.key, &l.s)
 	if !ok {
 		return value, err
 	}
@@ -210,14 +210,14 @@ func replaceable(err error) bool {
 	return !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrClosed) && !errors.As(err, &thrown)
 }
 
-// standIn returns what may be served instead of an error, given the expired value
-// that was read before the load: it may have been invalidated since, or replaced.
-// Where the store does not answer, it is not known to have been.
-func (c *Cache) standIn(ctx context.Context, full string, expired []byte, s *settings) ([]byte, bool) {
+// standIn returns what may be served instead of an error. What was read before the
+// load may have been invalidated since, or replaced, so the store is asked again.
+// Where the store does not answer, nothing can be known of that, and the error stands.
+func (c *Cache) standIn(ctx context.Context, full string, s *settings) ([]byte, bool) {
 	now := c.lookup(ctx, full, s)
 	switch {
 	case now.err != nil:
-		return expired, true
+		return nil, false
 	case now.ok:
 		return now.payload, true
 	default:
