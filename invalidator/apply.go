@@ -132,20 +132,31 @@ func (s *applying) moveUnlessBusy(ctx context.Context) error {
 	return s.move(ctx)
 }
 
-// move moves the position over everything that is finished.
+// move moves the position over everything that is finished. Where there is
+// nothing to move over, it proves every so often that the position is still
+// there: a master that forgot what was applied to it, or took the place of one
+// that applied it alone, would otherwise go unnoticed until the next message.
 func (s *applying) move(ctx context.Context) error {
 	s.queue.advance()
-	if !s.queue.movable {
-		return nil
+	next := s.written
+	if s.queue.movable {
+		next = s.queue.position(s.v.cfg.ID, s.rules)
 	}
-	next := s.queue.position(s.v.cfg.ID, s.rules)
 	if same(next, s.written) {
-		return nil
+		if time.Since(s.moved) < proveEvery {
+			return nil
+		}
+		return s.write(ctx, next)
 	}
 	if err := s.v.keepHolds(ctx, &s.queue.holds); err != nil {
 		s.v.log.Debug("the position waits", "error", err)
 		return nil // the next tick tries again
 	}
+	return s.write(ctx, next)
+}
+
+// write writes the position to the masters.
+func (s *applying) write(ctx context.Context, next cache.Position) error {
 	full := false
 	err := s.untilDone(ctx, func(ctx context.Context) error {
 		err := s.v.applier.Move(ctx, next)

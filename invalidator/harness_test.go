@@ -291,7 +291,7 @@ func (w *world) gone(keys ...string) {
 	w.t.Helper()
 	servertest.Eventually(w.t, waiting, func() (bool, string) {
 		left := w.present(keys...)
-		return len(left) == 0, fmt.Sprintf("%d of %d keys still there: %.5q", len(left), len(keys), left)
+		return len(left) == 0, fmt.Sprintf("%d of %d keys still there: %q", len(left), len(keys), left[:min(len(left), 5)])
 	})
 }
 

@@ -21,6 +21,9 @@ const (
 	// moveEvery is how often the position moves at least while batches follow
 	// one another without a pause.
 	moveEvery = 100 * time.Millisecond
+	// proveEvery is how long a position that does not move is believed to be on
+	// the masters still.
+	proveEvery = time.Second
 	// evaluators is how many batches exist at once: one read, one waiting, one
 	// applied.
 	evaluators = 3

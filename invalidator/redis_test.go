@@ -70,6 +70,31 @@ func TestGoesBackWithARedisThatWasRestored(t *testing.T) {
 	events.await("redis_rollback", 1)
 }
 
+// A restored dump is noticed without another message: nothing at all is
+// published after it.
+func TestGoesBackWhileNothingIsPublished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	keys := orders(0, 20)
+	w.fill(keys...)
+	dump, err := w.redis.SaveDump(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range keys {
+		w.publish("orders", order(i))
+	}
+	v.reaches(w.mark())
+	w.gone(keys...)
+	if err := w.redis.RestoreDump(t.Context(), dump); err != nil {
+		t.Fatal(err)
+	}
+	w.gone(keys...)
+}
+
 func TestFlushesForARedisThatLostEverythingButTheKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
