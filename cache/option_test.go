@@ -357,6 +357,52 @@ func TestFailSafeNeverServesWhatWasInvalidatedMeanwhile(t *testing.T) {
 	})
 }
 
+// TestFailSafeNeedsTheStore: when the store is gone by the time the loader fails,
+// nobody can say whether the expired value was invalidated, and the loader's
+// error stands.
+func TestFailSafeNeedsTheStore(t *testing.T) {
+	t.Parallel()
+	for name, get := range map[string]func(context.Context, *cache.Cache, func() error) (int, error){
+		"one": func(ctx context.Context, c *cache.Cache, lose func() error) (int, error) {
+			return cache.GetOrSet(ctx, c, "stock:2", time.Minute, func(context.Context) (int, error) {
+				return 0, errors.Join(errBoom, lose())
+			}, cache.WithFailSafe(time.Hour))
+		},
+		"batch": func(ctx context.Context, c *cache.Cache, lose func() error) (int, error) {
+			got, err := cache.GetOrSetMany(ctx, c, []int{2}, stockKey, time.Minute, func(context.Context, []int) (map[int]int, error) {
+				return nil, errors.Join(errBoom, lose())
+			}, cache.WithFailSafe(time.Hour))
+			return got[2], err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			server := servertest.Redis(t)
+			c, err := cache.Open(ctx, server.URL(), cache.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			if err := cache.Set(ctx, c, "stock:2", 7, time.Millisecond, cache.WithFailSafe(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			servertest.Eventually(t, time.Minute, func() (bool, string) {
+				_, err := cache.Get[int](ctx, c, "stock:2")
+				return errors.Is(err, cache.ErrMiss), fmt.Sprint(err)
+			})
+			var lost error
+			got, err := get(ctx, c, func() error { lost = server.Kill(); return lost })
+			if lost != nil {
+				t.Fatal(lost)
+			}
+			if got != 0 || !errors.Is(err, errBoom) {
+				t.Errorf("got %d, %v, want the loader's error", got, err)
+			}
+		})
+	}
+}
+
 // TestTimesOfAGracedEntry: TTL, Touch and Exists go by the time that the caller
 // gave, whatever the entry is kept for beyond it.
 func TestTimesOfAGracedEntry(t *testing.T) {
