@@ -118,6 +118,24 @@ func ExampleCache_Lease() {
 	// false <nil>
 }
 
+func ExampleCache_Refresh() {
+	ctx := context.Background()
+	c, _ := cache.Open(ctx, "memory://", cache.Config{})
+	defer c.Close()
+
+	_ = cache.Set(ctx, c, "client:7", customer{ID: 7, Name: "before"}, time.Hour)
+	lease, err := c.Refresh(ctx, "client:7") // whatever is there
+	if err != nil {
+		panic(err)
+	}
+	found, _ := loadCustomer(ctx, 7) // had it found none: lease.Remove
+	stored, err := lease.Fill(ctx, found, time.Hour)
+	fmt.Println(stored, err)
+	// Output:
+	// asking the database
+	// true <nil>
+}
+
 func ExampleCache_Delete() {
 	ctx := context.Background()
 	c, _ := cache.Open(ctx, "memory://", cache.Config{})

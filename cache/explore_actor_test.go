@@ -200,6 +200,30 @@ func (a *actor) lease(key int, fills bool) {
 	}
 }
 
+// warm brings a value up to date whatever is there, as a warmer does. What no row
+// means is remembered for absent.
+func (a *actor) warm(key int, absent time.Duration) {
+	l, err := a.cache.Refresh(a.ctx, exploreKeys[key])
+	if err != nil {
+		if !errors.Is(err, ErrUnavailable) { // the reply may have been lost
+			a.r.fail("%s: refresh: %v", a.spec.name, err)
+		}
+		return
+	}
+	v, err := a.load(key)(a.ctx)
+	switch {
+	case err == nil:
+		_, err = l.Fill(a.ctx, v, time.Hour)
+	case errors.Is(err, ErrNotFound):
+		_, err = l.Remove(a.ctx, absent)
+	default:
+		return // aborted
+	}
+	if err != nil && !errors.Is(err, ErrUnavailable) {
+		a.r.fail("%s: warm: %v", a.spec.name, err)
+	}
+}
+
 // saw judges what a call returned.
 func (a *actor) saw(key, v int, err error) {
 	a.r.mu.Lock()

@@ -41,6 +41,20 @@ func (s *unclaimed) fill(ctx context.Context, token string, entries []entry) []f
 	return []filled{{stored: true, err: exploreClient.Set(ctx, e.key, e.value, e.ttl).Err()}}
 }
 
+// unseized is a store in which all warmers go by the same lease.
+type unseized struct{ store }
+
+func (s unseized) seize(ctx context.Context, key, _ string, ttl time.Duration) error {
+	return s.store.seize(ctx, key, "warmer", ttl)
+}
+
+func (s unseized) fill(ctx context.Context, token string, entries []entry) []filled {
+	if f := s.store.fill(ctx, "warmer", entries); f[0].stored || f[0].err != nil {
+		return f
+	}
+	return s.store.fill(ctx, token, entries)
+}
+
 // lateTags is a store that captures tags when a value is stored.
 type lateTags struct{ store }
 

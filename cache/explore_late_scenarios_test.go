@@ -1,10 +1,15 @@
 package cache
 
+import (
+	"context"
+	"time"
+)
+
 // When a client waits in vain for a reply it closes its connection and sends the
 // same command on another. What it sent first may still be under way, in a network
-// that loses packets or in a proxy, and reach Redis long after. Three commands
+// that loses packets or in a proxy, and reach Redis long after. Four commands
 // create something that they name themselves, and could so bring back what was
-// invalidated in between: miss and claim the lease, with the token that the loader
+// invalidated in between: miss, claim and seize the lease, with the token that the loader
 // still has, and capture the generation that the loader has captured already. They
 // are commands that the client does not repeat (see once).
 
@@ -19,6 +24,14 @@ func lateClaim() *scenario {
 	s.name, s.late, s.losses, s.events = "a late claim", true, 1, nil
 	s.actors = []actorSpec{s.actors[0].losing(), s.actors[2]}
 	return s
+}
+
+func lateWarm() *scenario {
+	return &scenario{
+		name: "a late warming", late: true, losses: 1,
+		setup:  func(_ context.Context, r *play) { r.seed(0, 1, time.Minute) },
+		actors: []actorSpec{in(0, "W1", warms(0, 0)).losing(), in(1, "P", gets(0)), writer(changes(1))},
+	}
 }
 
 func lateCapture() *scenario {

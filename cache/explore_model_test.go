@@ -109,13 +109,13 @@ func someCommand(m *modelRedis, chance *rand.Rand) []string {
 	}
 	both := []string{key, lease}
 	switch pick("miss", "miss", "fill", "fill", "absent", "release", "extend", "store", "capture", "increment", "raise", "advance",
-		"move", "restore", "get", "mget", "pttl", "exists", "unlink", "unlink", "unlink", "set", "claim", "scan") {
+		"move", "restore", "get", "mget", "pttl", "exists", "unlink", "unlink", "unlink", "set", "claim", "seize", "scan") {
 	case "miss":
 		return script("miss", both, []string{token, ttl, pick("", "1", "2"), pick("", "1"), pick("", "a", "b")})
 	case "fill":
 		return script("fill", both, []string{token, value, ttl})
 	case "absent":
-		return script("absent", both, []string{token, ttl})
+		return script("absent", both, []string{token, pick(ttl, ttl, "0")})
 	case "release":
 		return script("release", []string{lease}, []string{token, "0"})
 	case "extend":
@@ -142,6 +142,8 @@ func someCommand(m *modelRedis, chance *rand.Rand) []string {
 		return []string{"set", key, value, "px", ttl}
 	case "claim":
 		return []string{"set", lease, token, "px", ttl, "nx"}
+	case "seize":
+		return []string{"set", lease, token, "px", ttl}
 	case "scan":
 		return []string{"scan", "0", "match", pick("*", "k:*", leasePrefix+"*"), "count", "1000"}
 	case "pttl":

@@ -12,6 +12,7 @@ func scenarios() []*scenario {
 		fillScenario(), changesScenario(), twoKeysScenario(), leaseScenario(), extensionScenario(),
 		deleteScenario(), deletePatternScenario(), deleteTagScenario(),
 		setScenario(), incrementScenario(), absentScenario(), goneScenario(),
+		warmScenario(), warmGoneScenario(), warmAbsentScenario(), lateWarm(),
 		refreshScenario(), refreshTagsScenario(), failSafeScenario(), uselessScenario(),
 		patternScenario(), tagsScenario(), tagInLoaderScenario(), allTagsScenario(), manyScenario(),
 		batchScenario(), batchTagsScenario(), boundedScenario(), boundedSharedScenario(), boundedAbsentScenario(), standbyScenario(),
@@ -231,6 +232,41 @@ func refreshScenario() *scenario {
 		events: []event{expires(0)},
 		more:   adds(evicts(0)),
 	}
+}
+
+func warms(key int, absent time.Duration) func(*actor) {
+	return func(a *actor) { a.warm(key, absent) }
+}
+
+// warmScenario: two warmers refill a key whose row changes twice.
+func warmScenario() *scenario {
+	return &scenario{
+		name:   "warm",
+		setup:  func(_ context.Context, r *play) { r.seed(0, 1, time.Minute) },
+		actors: []actorSpec{in(0, "W1", warms(0, 0)), in(1, "W2", warms(0, 0)), writer(changes(2))},
+		events: []event{expires(0), evicts(0)},
+		more:   joins(in(3, "P", gets(0))),
+	}
+}
+
+// warmGoneScenario: a row is deleted and inserted again, and warmers find it gone.
+func warmGoneScenario() *scenario {
+	return &scenario{
+		name:   "warm, gone",
+		gone:   map[int][]int{0: {2}},
+		setup:  func(_ context.Context, r *play) { r.seed(0, 1, time.Minute) },
+		actors: []actorSpec{in(0, "W1", warms(0, 0)), in(1, "P", gets(0)), writer(changes(2))},
+		events: []event{expires(0), evicts(0)},
+	}
+}
+
+// warmAbsentScenario: the same, and warmers remember it.
+func warmAbsentScenario() *scenario {
+	s := warmGoneScenario()
+	s.name = "warm, absent"
+	s.actors[0].body = warms(0, time.Hour)
+	s.more = joins(in(3, "W2", warms(0, time.Hour)))
+	return s
 }
 
 // failSafeScenario: an expired value takes the place of a loader's error.

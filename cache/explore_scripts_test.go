@@ -42,7 +42,11 @@ func modelAbsent(k *keyspace, keys, argv []string) any {
 		return int64(0)
 	}
 	k.del(keys[0])
-	k.set(keys[1], "absent", int64(number(argv[1])))
+	if argv[1] == "0" {
+		k.del(keys[1])
+	} else {
+		k.set(keys[1], "absent", int64(number(argv[1])))
+	}
 	return int64(1)
 }
 

@@ -84,6 +84,32 @@ func variants() []variant {
 		{"refresh without a lease", refreshScenario, func(s *scenario) {
 			s.wrap = func(st store) store { return &unclaimed{store: st, tokens: map[string]bool{}} }
 		}},
+		{"warming without compare", warmScenario, func(s *scenario) { s.replace("fill", fillAnyway) }},
+		{"warming without a lease of its own", warmScenario, func(s *scenario) {
+			s.wrap = func(st store) store { return unseized{st} }
+		}},
+		{"warming that takes its lease behind the query", warmScenario, func(s *scenario) {
+			for i := range 2 {
+				s.actors[i].body = func(a *actor) {
+					v, err := a.load(0)(a.ctx)
+					if err != nil {
+						return
+					}
+					if l, err := a.cache.Refresh(a.ctx, exploreKeys[0]); err == nil {
+						_, _ = l.Fill(a.ctx, v, time.Hour)
+					}
+				}
+			}
+		}},
+		{"warming that removes a key without compare", warmGoneScenario, func(s *scenario) {
+			s.actors[0].body = warms(0, time.Hour)
+			s.replace("absent", func(k *keyspace, keys, argv []string) any {
+				k.del(keys[0])
+				k.set(keys[1], absentMark, int64(number(argv[1])))
+				return int64(1)
+			})
+		}},
+		{"client that repeats a warmer's lease by itself", lateWarm, repeatsAlways},
 		{"deletion that forgets no flight", deleteScenario, func(s *scenario) {
 			s.actors[1].body = func(a *actor) {
 				a.commit(0)

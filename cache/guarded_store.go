@@ -84,6 +84,10 @@ func (s *guardedStore) claim(ctx context.Context, key, token string, ttl time.Du
 	return ok, err
 }
 
+func (s *guardedStore) seize(ctx context.Context, key, token string, ttl time.Duration) error {
+	return s.guarded(ctx, func() error { return s.store.seize(ctx, key, token, ttl) })
+}
+
 func (s *guardedStore) ahead(ctx context.Context, source string, keys []string) (lsn LSN, ok bool, err error) {
 	err = s.guarded(ctx, func() (err error) {
 		lsn, ok, err = s.store.ahead(ctx, source, keys)

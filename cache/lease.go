@@ -81,6 +81,42 @@ func (l Lease) Fill(ctx context.Context, value any, ttl time.Duration) (stored b
 	return f.stored, l.c.failed("fill", l.c.bare(l.key), f.err)
 }
 
+// Refresh takes the lease of a key whatever is there: a value stays until Fill
+// replaces it or Remove removes it, and whoever had the lease stores nothing. It is
+// for whoever brings a value up to date that others may be reading. Take it before
+// the database is read; an invalidation in between voids it.
+func (c *Cache) Refresh(ctx context.Context, key string) (Lease, error) {
+	full, err := c.key(key)
+	if err != nil {
+		return Lease{}, err
+	}
+	token := newToken()
+	if err := c.store.seize(ctx, full, token, c.cfg.LoadTimeout); err != nil {
+		return Lease{}, c.failed("refresh", key, err)
+	}
+	return Lease{c: c, key: full, token: token, load: &loading{c: c, keys: []string{full}}}, nil
+}
+
+// Remove removes the key's value, as there is nothing in the database to store, if
+// nothing has voided the lease, and reports whether it did. For absent, if that is
+// not 0, loading calls then take the key for not found without asking the database.
+func (l Lease) Remove(ctx context.Context, absent time.Duration) (removed bool, err error) {
+	if absent < 0 || absent > 0 && absent < time.Millisecond {
+		return false, fmt.Errorf("remove %q: %w: it is remembered for %s", l.key, ErrTTL, absent)
+	}
+	if !l.Held() {
+		return false, nil
+	}
+	f := l.c.store.absent(ctx, []string{l.key}, l.token, absent)[0]
+	if f.stored || f.err != nil { // with an error it may have been removed
+		l.c.changed(Invalidation{Keys: []string{l.key}})
+	}
+	if f.err == nil && !f.stored {
+		l.c.counters.of(l.c.bare(l.key)).refused.Add(1)
+	}
+	return f.stored, l.c.failed("remove", l.c.bare(l.key), f.err)
+}
+
 // Release gives the lease back without a value.
 func (l Lease) Release(ctx context.Context) error {
 	if !l.Held() {

@@ -146,6 +146,13 @@ func (s *memoryStore) claim(_ context.Context, key, token string, ttl time.Durat
 	return true, nil
 }
 
+func (s *memoryStore) seize(_ context.Context, key, token string, ttl time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold(key, token, ttl)
+	return nil
+}
+
 func (s *memoryStore) extend(_ context.Context, keys []string, token string, ttl time.Duration) ([]bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,7 +185,10 @@ func (s *memoryStore) absent(_ context.Context, keys []string, token string, ttl
 	for i, key := range keys {
 		if all[i].stored = s.mine(key, token); all[i].stored {
 			delete(s.values, key)
-			s.hold(key, absentMark, ttl)
+			delete(s.leases, key)
+			if ttl > 0 {
+				s.hold(key, absentMark, ttl)
+			}
 		}
 	}
 	return all

@@ -217,6 +217,10 @@ func (s *redisStore) claim(ctx context.Context, key, token string, ttl time.Dura
 	return err == nil, err
 }
 
+func (s *redisStore) seize(ctx context.Context, key, token string, ttl time.Duration) error {
+	return s.rdb.Process(ctx, once{redis.NewCmd(ctx, "set", LeaseKey(key), token, "px", max(ttl.Milliseconds(), 1))})
+}
+
 func (s *redisStore) extend(ctx context.Context, keys []string, token string, ttl time.Duration) ([]bool, error) {
 	cmds := s.runScripts(ctx, s.releaseCalls(keys, token, max(ttl.Milliseconds(), 1)))
 	mine := make([]bool, len(cmds))

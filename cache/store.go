@@ -26,6 +26,8 @@ type store interface {
 	miss(ctx context.Context, queries []missQuery) ([]missed, error)
 	// claim takes the lease if nobody has it, for a value that stays.
 	claim(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
+	// seize takes the lease whoever has it, for a value that stays.
+	seize(ctx context.Context, key, token string, ttl time.Duration) error
 	// ahead reads how far deletes of an instance have been sent to the masters of
 	// keys; ok is false where any of them does not know.
 	ahead(ctx context.Context, source string, keys []string) (lsn LSN, ok bool, err error)
@@ -34,7 +36,7 @@ type store interface {
 	// fill stores values and drops their leases, where those are still token's.
 	fill(ctx context.Context, token string, entries []entry) []filled
 	// absent turns leases into "known absent" and removes the values, where the
-	// leases are still token's.
+	// leases are still token's. With a ttl of 0 it drops the leases instead.
 	absent(ctx context.Context, keys []string, token string, ttl time.Duration) []filled
 	// release drops the leases that are still token's.
 	release(ctx context.Context, keys []string, token string) error
