@@ -1,6 +1,9 @@
 package rule
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // target is a template bound to the columns of its table and lookup.
 type target struct {
@@ -67,6 +70,31 @@ func (t *target) finish(rule int) {
 		prefix := t.parts[0].literal
 		t.guard = strings.HasPrefix(reservedPrefix, prefix)
 	}
+}
+
+// determines reports whether a key says what value a parameter had when the key was
+// rendered. A task may be acted on after its row has changed again: only then does
+// it still ask for what belongs under its key.
+func (t *target) determines(arg *part) bool {
+	return arg.fixed || slices.ContainsFunc(t.parts, func(p part) bool {
+		return p.name == arg.name && p.lookup == arg.lookup && p.image == arg.image && p.tells(arg)
+	})
+}
+
+// tells reports whether what the key shows of a column fits one value only of a
+// parameter that is the same column.
+func (p *part) tells(arg *part) bool {
+	same := func(a, b filter) bool { return a.name == b.name && a.arg == b.arg }
+	if slices.EqualFunc(p.filters, arg.filters, same) {
+		return true
+	}
+	return !slices.ContainsFunc(p.filters, func(f filter) bool {
+		switch f.name {
+		case "urlencode", "sha1", "sha256":
+			return false // another value shows as another
+		}
+		return true
+	})
 }
 
 func (t *target) literal() string {

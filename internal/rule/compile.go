@@ -64,6 +64,9 @@ func (c *compiler) rule(index int, cfg *Config) {
 		c.fail(rc.path, mistake{message: "the rule invalidates nothing", remedy: "add invalidate or tags"})
 	}
 	r.canonical = canonicalOf(r, cfg)
+	for _, w := range r.warm {
+		w.ID = w.id(r.canonical)
+	}
 }
 
 func (rc *ruleCompiler) findTable() {
@@ -318,13 +321,16 @@ func (rc *ruleCompiler) warms() {
 			rc.fail(path+".key", mistake{message: "a warm query needs a key"})
 		} else {
 			compiled.key = rc.parse(path+".key", w.Key, KeyTarget)
-			if compiled.key.pattern {
+			switch {
+			case compiled.key.pattern:
 				rc.fail(path+".key", mistake{0, len(w.Key), "a warm key cannot be a pattern", `write \* for a literal asterisk`})
+			case !slices.Contains(rc.cfg.Invalidate, w.Key):
+				rc.fail(path+".key", mistake{
+					0, len(w.Key), "the rule does not invalidate this key by name, so that a filled value would outlive the next change",
+					"add " + quoteText(w.Key) + " to invalidate",
+				})
 			}
 			compiled.key.finish(rc.rule.index)
-			if !slices.Contains(rc.cfg.Invalidate, w.Key) {
-				rc.warn(path+".key", "the rule does not invalidate this key by name", "add "+quoteText(w.Key)+" to invalidate")
-			}
 		}
 		q, mistakes := parseQuery(w.SQL)
 		if strings.TrimSpace(w.SQL) == "" {
@@ -334,12 +340,19 @@ func (rc *ruleCompiler) warms() {
 			rc.fail(path+".sql", m)
 		}
 		for _, h := range q.holes {
-			compiled.args = append(compiled.args, rc.bindArg(path+".sql", h))
+			arg := rc.bindArg(path+".sql", h)
+			if arg.name != "" && compiled.key != nil && !compiled.key.determines(&arg) {
+				rc.fail(path+".sql", mistake{
+					h.offset, h.length, "the key does not tell this value, so that a later change of it would leave another row's value under the key",
+					"use the placeholders of key as they are, or add " + quoteText(h.column) + " to immutable",
+				})
+			}
+			compiled.args = append(compiled.args, arg)
 		}
 		if compiled.key != nil {
 			compiled.key.lookup = compiled.key.lookup || slices.ContainsFunc(compiled.args, func(p part) bool { return p.lookup })
 		}
-		compiled.SQL = q.sql
+		compiled.SQL, compiled.source = q.sql, w.SQL
 		rc.rule.warm = append(rc.rule.warm, compiled)
 	}
 }

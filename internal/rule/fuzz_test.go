@@ -133,7 +133,7 @@ func FuzzLookup(f *testing.F) {
 func FuzzEvaluate(f *testing.F) {
 	set, err := rule.Compile([]rule.Config{
 		{Table: "t", Changed: []string{"a"}, Immutable: []string{"b"}, Invalidate: []string{"a:{a}:{b}", "m:{old.a|upper}:{new.b}", "d:{c|date:2006}"}, Tags: []string{"t:{a}"}},
-		{Table: "t", Lookup: "select x from y where id = {a}", Invalidate: []string{"x:{x}:{a}"}, Warm: []rule.Warm{{Key: "w:{a}", SQL: "select {b}, {x}", TTL: 1}}},
+		{Table: "t", Lookup: "select x from y where id = {a}", Invalidate: []string{"x:{x}:{a}"}, Warm: []rule.Warm{{Key: "x:{x}:{a}", SQL: "select {a}, {x}", TTL: 1}}},
 	}, nil)
 	if err != nil {
 		f.Fatal(err)

@@ -1,6 +1,10 @@
 package rule
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -44,12 +48,24 @@ func (r *compiledRule) counts(op cdc.Op) bool {
 // warm is a compiled warm query.
 type warm struct {
 	WarmQuery
-	key  *target
-	args []part
+	key    *target
+	args   []part
+	source string // the query as written
+}
+
+// id names the query: two with the same id fill the same keys with the same.
+func (w *warm) id(r canonicalRule) string {
+	data, err := json.Marshal([]any{canonicalVersion, r, w.Key, w.source, w.TTL, w.Missing})
+	if err != nil { // texts and numbers only: cannot happen
+		panic(fmt.Sprintf("rule: marshal warm query: %v", err))
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
 }
 
 // WarmQuery is what a warmer needs to know of a warm query.
 type WarmQuery struct {
+	ID      string        // the same in every process with the same rule, whatever else its rules are
 	Rule    string        // the rule's name
 	Key     string        // the key's template
 	SQL     string        // with $1, $2, … for the task's Args
@@ -142,6 +158,23 @@ func (s *Set) Warm(rule, index int) (WarmQuery, bool) {
 		return WarmQuery{}, false
 	}
 	return s.rules[rule].warm[index].WarmQuery, true
+}
+
+// WarmByID returns the warm query of that ID; false when the set has none.
+func (s *Set) WarmByID(id string) (WarmQuery, bool) {
+	for _, r := range s.rules {
+		for _, w := range r.warm {
+			if w.ID == id {
+				return w.WarmQuery, true
+			}
+		}
+	}
+	return WarmQuery{}, false
+}
+
+// Warms reports whether any rule warms keys.
+func (s *Set) Warms() bool {
+	return slices.ContainsFunc(s.rules, func(r *compiledRule) bool { return len(r.warm) > 0 })
 }
 
 func compareTables(a, b cdc.TableName) int {
