@@ -57,7 +57,7 @@ var rules = map[string]rule{
 	// The three parts meet on the stream and never import one another.
 	"consumer":    {ours: []string{"internal/cdc", "internal/stream", "internal/catalog", "internal/pgoutput"}},
 	"invalidator": {ours: []string{"internal/cdc", "internal/stream", "internal/rule", "cache", "cache/near"}},
-	"warmer":      {ours: []string{"internal/cdc", "internal/stream", "internal/rule", "cache", "cache/near"}},
+	"warmer":      {ours: []string{"internal/cdc", "internal/stream", "internal/rule", "cache", "cache/ratelimit"}},
 
 	// Knows the parts' Config types. Only cmd imports it.
 	"internal/config": {ours: []string{

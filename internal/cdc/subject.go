@@ -1,6 +1,10 @@
 package cdc
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+)
 
 // Subjects builds the NATS subjects of one instance. The zero value is not
 // usable; Name is the instance's name from the configuration.
@@ -44,6 +48,12 @@ func (s Subjects) Event(kind string) string { return "freshet." + s.Name + ".eve
 // Dead is the subject of a table's dead letters.
 func (s Subjects) Dead(schema, table string) string {
 	return "freshet." + s.Name + ".dead." + Token(schema) + "." + Token(table)
+}
+
+// Warm is the subject of a warm task; key is any text that names what is warmed.
+func (s Subjects) Warm(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return "freshet." + s.Name + ".warm." + hex.EncodeToString(sum[:16])
 }
 
 // Control is the subject of a control verb.

@@ -152,4 +152,5 @@ func (c Config) subjects() cdc.Subjects { return cdc.Subjects{Name: c.Name} }
 func (c Config) streamName() string { return "freshet-" + c.Name }
 func (c Config) eventsName() string { return "freshet-" + c.Name + "-events" }
 func (c Config) deadName() string   { return "freshet-" + c.Name + "-dead" }
+func (c Config) warmName() string   { return "freshet-" + c.Name + "-warm" }
 func (c Config) bucketName() string { return "freshet-" + c.Name }
