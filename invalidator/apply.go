@@ -75,6 +75,7 @@ func (s *applying) apply(ctx context.Context, b *batch) error {
 	var patterns []string
 	if r := b.result; r != nil {
 		todo.Keys, todo.Tags, todo.AllTags = r.Keys, r.Tags, r.AllTags
+		todo.WantExisted = s.v.warming.asks(r)
 		patterns = r.Patterns
 	}
 	for _, f := range b.flushes {
@@ -93,6 +94,9 @@ func (s *applying) apply(ctx context.Context, b *batch) error {
 	at := time.Now()
 	s.v.stats.applied(b, todo, done, at)
 	s.announce(todo, b, done, at)
+	if b.result != nil {
+		s.v.stats.warm(s.v.warming.offer(b.result, done))
+	}
 	if s.v.cfg.hooks.applied != nil {
 		s.v.cfg.hooks.applied(ctx)
 	}

@@ -26,6 +26,7 @@ type Invalidator struct {
 	lookups Querier
 	stats   *stats
 	dead    *deadLetters
+	warming *warming // nil when no rule warms
 
 	observing sync.Mutex // held while Config.OnApplied runs
 	terms     int        // as the active one; only used by lead
@@ -52,6 +53,10 @@ func New(cfg Config, s *stream.Stream, a *cache.Applier, rules *rule.Set, lookup
 		stats:   newStats(cfg.ID, rules.Names()),
 	}
 	v.dead = &deadLetters{v: v}
+	var err error
+	if v.warming, err = newWarming(s, rules); err != nil {
+		return nil, err
+	}
 	return v, nil
 }
 
@@ -61,6 +66,7 @@ func New(cfg Config, s *stream.Stream, a *cache.Applier, rules *rule.Set, lookup
 func (v *Invalidator) Run(ctx context.Context) error {
 	v.stats.phase(StateWaiting)
 	defer v.stats.phase(StateStopped)
+	defer v.warming.start(ctx)()
 	retry := backoff{min: 50 * time.Millisecond, max: 2 * time.Second}
 	for ctx.Err() == nil {
 		started := time.Now()

@@ -45,6 +45,7 @@ func (v *Invalidator) Status() Status {
 		s.Reason = "the change stream has a hole (" + st.hole + "); what the slot still has is sent again, the rest is flushed"
 	}
 	s.ChangesPerSecond = st.rate.perSecond(now)
+	s.WarmPublished, s.WarmDropped = v.warming.counts()
 	s.Latency = st.latency.percentiles()
 	s.LatencyBuckets = st.latency.buckets()
 	return s
@@ -166,6 +167,16 @@ func (st *stats) pass(patterns int, swept cache.Swept) {
 	st.s.Patterns += int64(patterns)
 	st.s.Removed += swept.Removed
 	st.s.LastPass = swept.Took
+}
+
+// warm counts warm tasks.
+func (st *stats) warm(n int) {
+	if n == 0 {
+		return
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.s.WarmTasks += int64(n)
 }
 
 func (st *stats) dead() {

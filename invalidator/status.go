@@ -46,6 +46,10 @@ type Status struct {
 	DeadLetters int64 `json:"dead_letters"`
 	RedisErrors int64 `json:"redis_errors"`
 
+	WarmTasks     int64 `json:"warm_tasks"`     // keys that a warmer was to fill again
+	WarmPublished int64 `json:"warm_published"` // of these, taken by their stream
+	WarmDropped   int64 `json:"warm_dropped"`   // and lost, for each of which a reader misses
+
 	Rules []RuleCount `json:"rules,omitempty"` // by rule
 
 	ChangesPerSecond float64       `json:"changes_per_second"` // over the last seconds
