@@ -144,7 +144,7 @@ func (w *Warming) Delivery() int {
 	if err != nil {
 		return WarmDeliveries
 	}
-	return int(min(meta.NumDelivered, WarmDeliveries)) //nolint:gosec // bounded above
+	return int(min(meta.NumDelivered, WarmDeliveries))
 }
 
 // Working says that the task needs longer.
