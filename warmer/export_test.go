@@ -7,8 +7,8 @@ import (
 )
 
 // OnLeased makes f run between lease and query, OnQueried between query and fill.
-func (c *Config) OnLeased(f func(ctx context.Context, key string))  { c.hooks.leased = f }
-func (c *Config) OnQueried(f func(ctx context.Context, key string)) { c.hooks.queried = f }
+func OnLeased(c *Config, f func(ctx context.Context, key string))  { c.hooks.leased = f }
+func OnQueried(c *Config, f func(ctx context.Context, key string)) { c.hooks.queried = f }
 
 // Do does one task without a stream, and reports whether what it read was stored.
 func (w *Warmer) Do(ctx context.Context, task stream.WarmTask) (stored bool, err error) {

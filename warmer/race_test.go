@@ -68,8 +68,8 @@ func TestWarmRace(t *testing.T) {
 	}
 	for i, s := range r.steps {
 		r.warmers = append(r.warmers, w.warmer(w.postgres.URL(), func(c *warmer.Config) {
-			c.OnLeased(s.stop)
-			c.OnQueried(s.stop)
+			warmer.OnLeased(c, s.stop)
+			warmer.OnQueried(c, s.stop)
 			c.ID = fmt.Sprint(i)
 		}))
 	}
@@ -212,7 +212,7 @@ func TestVoidedFillIsTriedAgain(t *testing.T) {
 	var v ran
 	made := make(chan struct{})
 	v = w.start(func(c *warmer.Config) {
-		c.OnQueried(func(ctx context.Context, key string) {
+		warmer.OnQueried(c, func(ctx context.Context, key string) {
 			<-made
 			once.Do(func() {
 				_, err := w.db.Exec(ctx, `update t set n = 7 where id = 1`)

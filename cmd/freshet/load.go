@@ -21,6 +21,7 @@ func loadService(path string, logger *slog.Logger) (service.Config, error) {
 		Stream:      file.StreamConfig(),
 		Consumer:    file.ConsumerConfig(nil),
 		Invalidator: file.InvalidatorConfig(),
+		Warmer:      file.WarmerConfig(),
 		Applier:     file.ApplierConfig(),
 		CacheURL:    file.Cache.URL,
 		HTTP:        file.MonitorConfig(),
@@ -28,7 +29,7 @@ func loadService(path string, logger *slog.Logger) (service.Config, error) {
 		Logger:      logger,
 	}
 	cfg.Stream.Logger, cfg.Consumer.Logger, cfg.Invalidator.Logger = logger, logger, logger
-	cfg.Applier.Logger, cfg.HTTP.Logger = logger, logger
+	cfg.Applier.Logger, cfg.HTTP.Logger, cfg.Warmer.Logger = logger, logger, logger
 	return cfg, nil
 }
 

@@ -22,7 +22,8 @@ nothing lost and exit status 0. A second signal ends it at once.
 
 All roles run in one process over an embedded NATS server unless the
 configuration names a NATS server. Several processes may run the same role: one
-works, the others wait and take over.`,
+consumer and one invalidator work, the others wait and take over; warmers share
+their work, and one rate limit.`,
 		Example: "  freshet run -c freshet.yaml\n  freshet run -c freshet.yaml --roles invalidator",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -7,6 +7,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/rule"
 	"github.com/freshet-dev/freshet/internal/stream"
 	"github.com/freshet-dev/freshet/invalidator"
+	"github.com/freshet-dev/freshet/warmer"
 )
 
 // StreamConfig returns the configuration of the NATS connection and streams.
@@ -54,6 +55,11 @@ func (f *File) InvalidatorConfig() invalidator.Config {
 	return invalidator.Config{
 		Name: f.Name, Prefix: f.Cache.Prefix, Batch: f.Invalidator.Batch, Bulk: f.Invalidator.Bulk, FlushRate: f.Invalidator.FlushRate,
 	}
+}
+
+// WarmerConfig returns the configuration of the warmer.
+func (f *File) WarmerConfig() warmer.Config {
+	return warmer.Config{Name: f.Name, Rate: f.Warmer.Rate, Concurrency: f.Warmer.Concurrency, Timeout: f.Warmer.Timeout}
 }
 
 // ApplierConfig returns how invalidations are applied to the cache.

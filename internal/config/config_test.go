@@ -141,6 +141,9 @@ rules:
 	if i := f.InvalidatorConfig(); i.Name != "shop" || i.Prefix != "shop:" || i.Batch != 5 || i.Bulk != 0 || i.FlushRate != 7 {
 		t.Errorf("invalidator: got %+v", i)
 	}
+	if w := f.WarmerConfig(); w.Name != "shop" || w.Rate != 9 || w.Concurrency != 2 || w.Timeout != 250*time.Millisecond {
+		t.Errorf("warmer: got %+v", w)
+	}
 	if a := f.ApplierConfig(); a.Name != "shop" || a.Prefix != "shop:" || a.ScanShare != 0.5 {
 		t.Errorf("applier: got %+v", a)
 	}

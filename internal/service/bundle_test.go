@@ -21,6 +21,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/service"
 	"github.com/freshet-dev/freshet/internal/stream"
 	"github.com/freshet-dev/freshet/invalidator"
+	"github.com/freshet-dev/freshet/warmer"
 )
 
 const instance = "shop"
@@ -102,6 +103,7 @@ func (b *bundle) tryStart(roles ...string) (*running, error) {
 		},
 		Consumer:    consumer.Config{Name: instance, URL: b.postgres.URL(), Manage: true, Confirm: b.confirm, Logger: logger},
 		Invalidator: invalidator.Config{Name: instance, Logger: logger},
+		Warmer:      warmer.Config{Logger: logger},
 		Applier:     cache.ApplierConfig{Name: instance, Logger: logger},
 		CacheURL:    b.redis.URL(),
 		HTTP:        monitor.Config{Listen: "127.0.0.1:0", Logger: logger},

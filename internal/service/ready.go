@@ -6,6 +6,7 @@ import (
 
 	"github.com/freshet-dev/freshet/consumer"
 	"github.com/freshet-dev/freshet/invalidator"
+	"github.com/freshet-dev/freshet/warmer"
 )
 
 type consumerPart struct {
@@ -51,6 +52,20 @@ func (p *invalidatorPart) Ready() string {
 		if lag := time.Since(s.Position.Time); lag > p.readyLag {
 			return fmt.Sprintf("%s, applied up to %s ago (ready_lag is %s)", s.State, lag.Round(time.Second), p.readyLag)
 		}
+		return ""
+	default:
+		return reason(string(s.State), s.Reason, "")
+	}
+}
+
+type warmerPart struct{ warmer *warmer.Warmer }
+
+func (p *warmerPart) Role() string  { return RoleWarmer }
+func (p *warmerPart) Snapshot() any { return p.warmer.Status() }
+
+func (p *warmerPart) Ready() string {
+	switch s := p.warmer.Status(); s.State {
+	case warmer.StateActive, warmer.StateIdle:
 		return ""
 	default:
 		return reason(string(s.State), s.Reason, "")

@@ -1,11 +1,12 @@
 // Package service assembles one process's roles: it connects to Postgres,
 // NATS and Redis, compiles the rules against the schema, and runs consumer,
-// invalidator and the HTTP server until it is told to stop. It is a package of
+// invalidator, warmer and the HTTP server until it is told to stop. It is a package of
 // its own because the command line, the demo and the end-to-end tests must run
 // the very same thing.
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,16 +23,18 @@ import (
 	"github.com/freshet-dev/freshet/internal/rule"
 	"github.com/freshet-dev/freshet/internal/stream"
 	"github.com/freshet-dev/freshet/invalidator"
+	"github.com/freshet-dev/freshet/warmer"
 )
 
 // The roles of a process.
 const (
 	RoleConsumer    = "consumer"
 	RoleInvalidator = "invalidator"
+	RoleWarmer      = "warmer"
 )
 
 // Roles lists every role, in the order of the data.
-func Roles() []string { return []string{RoleConsumer, RoleInvalidator} }
+func Roles() []string { return []string{RoleConsumer, RoleInvalidator, RoleWarmer} }
 
 // Config says what to run and where the servers are.
 type Config struct {
@@ -48,6 +51,9 @@ type Config struct {
 	Consumer consumer.Config
 	// Invalidator configures the worker.
 	Invalidator invalidator.Config
+	// Warmer configures the worker that fills keys again. Its Name defaults to the
+	// stream's.
+	Warmer warmer.Config
 	// CacheURL is the Redis to keep fresh. Required unless Memory is set.
 	CacheURL string
 	// Memory is a cache in this process's memory to keep fresh instead.
@@ -74,6 +80,7 @@ type Running struct {
 	Stream      *stream.Stream
 	Consumer    *consumer.Consumer       // nil when the role runs elsewhere
 	Invalidator *invalidator.Invalidator // nil when the role runs elsewhere
+	Warmer      *warmer.Warmer           // nil when the role runs elsewhere
 }
 
 // Run connects, runs the roles until ctx ends, and stops them in good order.
@@ -90,6 +97,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if len(cfg.Roles) == 0 {
 		cfg.Roles = Roles()
 	}
+	cfg.Warmer.Name = cmp.Or(cfg.Warmer.Name, cfg.Stream.Name)
 	err := run(ctx, cfg)
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil
@@ -141,6 +149,16 @@ func run(ctx context.Context, cfg Config) (err error) {
 		running.Invalidator = v
 		parts = append(parts, &invalidatorPart{invalidator: v, readyLag: cfg.ReadyLag})
 		starts = append(starts, func() error { return v.Run(ctx) })
+	}
+	if slices.Contains(cfg.Roles, RoleWarmer) {
+		w, done, err := openWarmer(ctx, cfg, s, rules)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, done()) }()
+		running.Warmer = w
+		parts = append(parts, &warmerPart{warmer: w})
+		starts = append(starts, func() error { return w.Run(ctx) })
 	}
 	server, err := monitor.Listen(ctx, cfg.HTTP, parts...)
 	if err != nil {
