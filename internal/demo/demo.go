@@ -91,6 +91,8 @@ func Run(ctx context.Context, o Options) (summary Summary, err error) {
 	summary.Hits = after.Hits - before.Hits
 	summary.Misses = after.Misses - before.Misses
 	summary.Refused = after.Refused - before.Refused
+	warmed := shop.service.Warmer.Status().Results
+	summary.Warmed, summary.Voided = warmed.Filled, warmed.Refused
 	summary.Compared, summary.Stale = compared, len(stale)
 	summary.Examples = stale[:min(len(stale), 10)]
 	summary.Store = shop.store

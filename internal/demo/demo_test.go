@@ -43,6 +43,9 @@ func TestDemoFindsNothingStale(t *testing.T) {
 	if summary.Changes == 0 || summary.Removed == 0 || summary.Compared == 0 || summary.Stale != 0 || summary.Store != "redis" {
 		t.Errorf("got %+v, want changes, removals and comparisons, and nothing stale", summary)
 	}
+	if summary.Warmed == 0 || !strings.Contains(out, "warmed keys") {
+		t.Errorf("got %d warmed keys, want some, and said so:\n%s", summary.Warmed, out)
+	}
 	if !strings.Contains(out, "stale: 0") || !strings.Contains(out, "commit to removal") {
 		t.Errorf("the summary is not in the output:\n%s", out)
 	}

@@ -1,6 +1,10 @@
 package demo
 
-import "github.com/freshet-dev/freshet/internal/rule"
+import (
+	"time"
+
+	"github.com/freshet-dev/freshet/internal/rule"
+)
 
 // Rules are the demo's rules, in the form that freshet.yaml has: which keys
 // of the shop depend on which table.
@@ -22,6 +26,8 @@ func Rules() []rule.Config {
 				"dashboard:{workspace_id}",
 				"orders:metrics:{created_at|date:2006-01-02}",
 			},
+			// Orders that were cached are filled again before anybody asks.
+			Warm: []rule.Warm{{Key: "order:{id}", SQL: orderSQL("{id}"), TTL: 10 * time.Minute}},
 		},
 		{
 			Table:  "order_items",

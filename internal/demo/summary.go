@@ -19,8 +19,10 @@ type Summary struct {
 	Max      float64    `json:"commit_to_removed_max_ms"`
 	Hits     int64      `json:"hits"`
 	Misses   int64      `json:"misses"`
-	Refused  int64      `json:"refused_fills"` // fills that lost a race against an invalidation, and were not stored
-	Compared int        `json:"compared"`      // cached values compared with the database at the end
+	Refused  int64      `json:"refused_fills"`      // fills that lost a race against an invalidation, and were not stored
+	Warmed   int64      `json:"warmed_keys"`        // keys that the warmer filled again
+	Voided   int64      `json:"refused_warm_fills"` // the like of refused fills, of the warmer
+	Compared int        `json:"compared"`           // cached values compared with the database at the end
 	Stale    int        `json:"stale"`
 	Examples []Mismatch `json:"examples,omitempty"` // at most ten of the stale ones
 	Store    string     `json:"store"`              // redis or memory
@@ -58,6 +60,7 @@ func (s *Summary) print(out io.Writer, colour bool) error {
 	}
 	row("reads", "%d hits, %d misses (%.1f %% hits)", s.Hits, s.Misses, hitRate)
 	row("refused fills", "%d (would have been stale: the row changed while it was being loaded)", s.Refused)
+	row("warmed keys", "%d filled again before anybody asked (%d fills refused)", s.Warmed, s.Voided)
 	row("compared", "%d cached values with the database", s.Compared)
 	if err := table.Flush(); err != nil {
 		return err

@@ -37,9 +37,7 @@ var views = []view{
 	},
 	{
 		prefix: "order:", ttl: 10 * time.Minute, pick: number(320),
-		sql: `select to_jsonb(o) || jsonb_build_object('items', coalesce((
-		        select jsonb_agg(to_jsonb(i) order by i.id) from order_items i where i.order_id = o.id), '[]'))
-		      from orders o where o.id = $1::bigint`,
+		sql: orderSQL("$1::bigint"),
 	},
 	{
 		prefix: "order:", suffix: ":status", ttl: 10 * time.Minute, pick: number(320),
@@ -85,6 +83,13 @@ var views = []view{
 		prefix: "session:", ttl: 15 * time.Minute, pick: session,
 		sql: `select to_jsonb(s) from sessions s where s.id = $1`,
 	},
+}
+
+// orderSQL is the query for an order; readers and the warm rule ask the same.
+func orderSQL(id string) string {
+	return `select to_jsonb(o) || jsonb_build_object('items', coalesce((
+	          select jsonb_agg(to_jsonb(i) order by i.id) from order_items i where i.order_id = o.id), '[]'))
+	        from orders o where o.id = ` + id
 }
 
 // key is the cache key for the variable part of a view.
