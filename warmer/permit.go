@@ -30,16 +30,17 @@ func newPermits(limiter *ratelimit.Limiter, cfg Config) *permits {
 	return &permits{limiter: limiter, name: cfg.Name, limit: limitOf(cfg.Rate), turn: make(chan struct{}, 1)}
 }
 
-// limitOf spreads the queries over the second, and lets a tenth of them make up for
-// time that was lost. In no second that makes more than the rate. The whole state of
-// such a limit is under the limiter's prefix, where no pattern matches.
+// limitOf spreads the queries over the second, and lets a few of them make up for time
+// that was lost. In no second does that permit more than 95 % of the rate, as a query
+// may be sent a little later than it was permitted, and another not. The whole state
+// of such a limit is under the limiter's prefix, where no pattern matches.
 func limitOf(rate int) ratelimit.Limit {
-	burst := rate / 10
+	burst := rate / 20
 	if burst == 0 {
 		// One at a time, at least a rate's part of a second apart.
 		return ratelimit.Limit{Max: rate, Window: time.Second, Algorithm: ratelimit.GCRA, Burst: 1}
 	}
-	return ratelimit.Limit{Max: rate - burst, Window: time.Second, Algorithm: ratelimit.GCRA, Burst: burst}
+	return ratelimit.Limit{Max: rate - 2*burst, Window: time.Second, Algorithm: ratelimit.GCRA, Burst: burst}
 }
 
 // wait waits for a permit. The error is the limiter's, whose Redis is away, or the

@@ -1,5 +1,6 @@
 // Command freshet-bench measures the pipeline on servers of its own: how fast
-// a backlog drains, and how long a key outlives the commit that changed it.
+// a backlog drains, how long a key outlives the commit that changed it, and what
+// warming costs.
 // It prints tables and writes them to bench/results/.
 package main
 
@@ -41,7 +42,7 @@ func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "freshet-bench",
 		Short:         "Measure Freshet on servers of its own",
-		Example:       "  freshet-bench drain --rows 500000 --rounds 3\n  freshet-bench latency --rate 1000 --for 10s",
+		Example:       "  freshet-bench drain --rows 500000 --rounds 3\n  freshet-bench latency --rate 1000 --for 10s\n  freshet-bench warm --rate 200",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -83,6 +84,25 @@ both at once.`,
 	latencyCommand.Flags().DurationVar(&latency.length, "for", 10*time.Second, "length of a round")
 	latencyCommand.Flags().IntVar(&latency.rounds, "rounds", 3, "rounds; the median is reported")
 
-	root.AddCommand(drainCommand, latencyCommand)
+	warm := warmOptions{}
+	warmCommand := &cobra.Command{
+		Use:   "warm",
+		Short: "Hammer warm keys: queries a second, and what warming costs the invalidation",
+		Long: `Updates a few rows at a steady rate each, whose keys readers keep putting back, with
+warming switched off and on in turn. It counts the warmer's queries in any second, and
+compares the time from commit to removed key.`,
+		Example: "  freshet-bench warm --keys 10 --updates 500 --rate 200 --for 10s",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return warm.run(cmd.Context(), cmd.OutOrStdout(), *results)
+		},
+	}
+	warmCommand.Flags().IntVar(&warm.keys, "keys", 10, "rows that are updated")
+	warmCommand.Flags().IntVar(&warm.updates, "updates", 500, "updates a second of each row")
+	warmCommand.Flags().IntVar(&warm.rate, "rate", 200, "the warmers' queries a second")
+	warmCommand.Flags().DurationVar(&warm.length, "for", 10*time.Second, "length of a round, once with warming and once without")
+	warmCommand.Flags().IntVar(&warm.rounds, "rounds", 5, "rounds; the median is reported")
+
+	root.AddCommand(drainCommand, latencyCommand, warmCommand)
 	return root
 }

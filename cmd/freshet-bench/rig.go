@@ -21,6 +21,7 @@ import (
 	"github.com/freshet-dev/freshet/internal/service"
 	"github.com/freshet-dev/freshet/internal/stream"
 	"github.com/freshet-dev/freshet/invalidator"
+	"github.com/freshet-dev/freshet/warmer"
 )
 
 const instance = "bench"
@@ -50,6 +51,9 @@ func (r *rig) rules() []rule.Config {
 	if r.identity != "full" {
 		config.Immutable = []string{"client_id"}
 	}
+	if r.warmRate > 0 {
+		config.Warm = []rule.Warm{{Key: "order:{id}", SQL: "select to_jsonb(o) from orders o where o.id = {id}", TTL: time.Hour}}
+	}
 	return []rule.Config{config}
 }
 
@@ -57,6 +61,7 @@ func (r *rig) rules() []rule.Config {
 type rig struct {
 	dir      string
 	identity string // replica identity of the table: full or default
+	warmRate int    // of queries a second; 0: nothing is warmed
 	postgres *servers.Postgres
 	redis    *servers.Redis
 	db       *pgxpool.Pool
@@ -89,7 +94,7 @@ func newRig(ctx context.Context, rows int, identity string) (r *rig, err error) 
 		return r, err
 	}
 	r.undo = append(r.undo, r.redis.Close)
-	if r.db, err = pgxpool.New(ctx, r.postgres.URL()); err != nil {
+	if r.db, err = pgxpool.New(ctx, r.postgres.URL()+"&pool_max_conns=24"); err != nil {
 		return r, err
 	}
 	r.undo = append(r.undo, func() error { r.db.Close(); return nil })
@@ -134,6 +139,7 @@ func (r *rig) start(ctx context.Context, applied func(invalidator.Applied), role
 		},
 		Consumer:    consumer.Config{Name: instance, URL: r.postgres.URL(), Manage: true, Logger: logger},
 		Invalidator: invalidator.Config{Name: instance, OnApplied: applied, Logger: logger},
+		Warmer:      warmer.Config{Rate: r.warmRate, Logger: logger},
 		Applier:     cache.ApplierConfig{Name: instance, Logger: logger},
 		CacheURL:    r.redis.URL(),
 		Logger:      logger,
