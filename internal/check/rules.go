@@ -11,7 +11,7 @@ import (
 )
 
 // aboutRules checks the rules against the schema, the replica identity of
-// each table, the publication, and what lookups read.
+// each table, the publication, and what queries read.
 func (c *postgresCheck) aboutRules(ctx context.Context) {
 	all, err := catalog.AllTables(ctx, c.db)
 	if err != nil {
@@ -44,7 +44,7 @@ func (c *postgresCheck) aboutRules(ctx context.Context) {
 		tables = append(tables, t)
 	}
 	c.readable(named)
-	c.lookups(ctx, all, names)
+	c.queries(ctx, all, names)
 	c.publication(ctx, tables)
 }
 

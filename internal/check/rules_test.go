@@ -3,6 +3,7 @@ package check_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/freshet-dev/freshet/internal/check"
 	"github.com/freshet-dev/freshet/internal/rule"
@@ -210,4 +211,28 @@ func TestLookups(t *testing.T) {
 		Table: "clients", Name: "second", Lookup: `select o.id from orders o where o.client_id = {id}`, Invalidate: []string{"seen:{id}"},
 	})
 	expect(t, b.check(t), "rules", "lookup of second", check.OK, "every table")
+}
+
+func TestWarmQueries(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil, append(orders, `CREATE TABLE items (id int PRIMARY KEY, order_id int NOT NULL)`)...)
+	b.rules[0].Invalidate = append(b.rules[0].Invalidate, "warm:{id}")
+	sql := `select jsonb_build_object('items', (select count(*) from items where order_id = o.id)) from orders o where id = {id}`
+	b.rules[0].Warm = []rule.Warm{{Key: "warm:{id}", SQL: sql, TTL: time.Minute}}
+	const line = "warm query of orders for warm:{id}"
+	expect(t, b.check(t), "rules", line, check.Warn, "it reads public.items, for which there is no rule")
+
+	b.rules[0].Warm[0].SQL = `select to_jsonb(o) from orders o where id = {id}`
+	expect(t, b.check(t), "rules", line, check.OK, "every table")
+	for sql, text := range map[string]string{
+		`select id, client_id from orders where id = {id}`: "2 columns",
+		`select nothing from orders where id = {id}`:       "does not exist",
+	} {
+		b.rules[0].Warm[0].SQL = sql
+		report := b.check(t)
+		expect(t, report, "rules", line, check.Fail, text)
+		if !report.Invalid {
+			t.Error("a warm query that cannot work is a wrong configuration")
+		}
+	}
 }

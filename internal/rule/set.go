@@ -160,6 +160,17 @@ func (s *Set) Warm(rule, index int) (WarmQuery, bool) {
 	return s.rules[rule].warm[index].WarmQuery, true
 }
 
+// WarmQueries returns the warm queries of all rules.
+func (s *Set) WarmQueries() []WarmQuery {
+	var queries []WarmQuery
+	for _, r := range s.rules {
+		for _, w := range r.warm {
+			queries = append(queries, w.WarmQuery)
+		}
+	}
+	return queries
+}
+
 // WarmByID returns the warm query of that ID; false when the set has none.
 func (s *Set) WarmByID(id string) (WarmQuery, bool) {
 	for _, r := range s.rules {

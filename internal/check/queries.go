@@ -11,33 +11,43 @@ import (
 
 	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/cdc"
-	"github.com/freshet-dev/freshet/internal/rule"
 )
 
-// lookups warns of tables that a lookup reads without a rule of their own:
-// when they change, nothing is invalidated.
-func (c *postgresCheck) lookups(ctx context.Context, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) {
+// queries warns of tables that a lookup or a warm query reads without a rule of their
+// own: when they change, nothing is invalidated.
+func (c *postgresCheck) queries(ctx context.Context, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) {
 	for _, lookup := range c.set.Lookups() {
-		check := "lookup of " + lookup.Name
-		read, err := c.explain(ctx, lookup)
-		if err != nil {
-			c.rules.fail(check, "Postgres refuses the query: "+oneLine(err), "mend the lookup in the rule")
-			c.invalid = true
-			continue
-		}
-		var missing []string
-		for _, name := range read {
-			if !hasRule(name, all, ruled) {
-				missing = append(missing, name.String())
-			}
-		}
-		if len(missing) > 0 {
-			c.rules.warn(check, fmt.Sprintf("it reads %s, for which there is no rule: their changes invalidate nothing", strings.Join(missing, ", ")),
-				"add a rule for each, unless the columns used never change")
-			continue
-		}
-		c.rules.ok(check, "every table that it reads has a rule")
+		c.query(ctx, "lookup of "+lookup.Name, lookup.SQL, false, all, ruled)
 	}
+	for _, warm := range c.set.WarmQueries() {
+		c.query(ctx, "warm query of "+warm.Rule+" for "+warm.Key, warm.SQL, true, all, ruled)
+	}
+}
+
+func (c *postgresCheck) query(ctx context.Context, check, sql string, warm bool, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) {
+	read, columns, err := c.explain(ctx, sql)
+	if err != nil {
+		c.rules.fail(check, "Postgres refuses the query: "+oneLine(err), "mend the query in the rule")
+		c.invalid = true
+		return
+	}
+	if warm && columns != 1 {
+		c.rules.fail(check, fmt.Sprintf("it returns %d columns, and what is stored is one", columns), "put them together with to_jsonb or jsonb_build_object")
+		c.invalid = true
+		return
+	}
+	var missing []string
+	for _, name := range read {
+		if !hasRule(name, all, ruled) {
+			missing = append(missing, name.String())
+		}
+	}
+	if len(missing) > 0 {
+		c.rules.warn(check, fmt.Sprintf("it reads %s, for which there is no rule: their changes invalidate nothing", strings.Join(missing, ", ")),
+			"add a rule for each, unless the columns used never change")
+		return
+	}
+	c.rules.ok(check, "every table that it reads has a rule")
 }
 
 // hasRule reports whether a rule names the relation or a table that it is a
@@ -50,17 +60,17 @@ func hasRule(name cdc.TableName, all map[cdc.TableName]*catalog.Table, ruled []c
 	return t != nil && slices.ContainsFunc(t.Parents, func(parent cdc.TableName) bool { return slices.Contains(ruled, parent) })
 }
 
-// explain returns the relations that the plan of a lookup reads. Nothing is
-// executed, and the transaction ends without a trace.
-func (c *postgresCheck) explain(ctx context.Context, lookup rule.LookupQuery) ([]cdc.TableName, error) {
+// explain returns the relations that the plan of a query reads, and how many columns
+// it returns. Nothing is executed, and the transaction ends without a trace.
+func (c *postgresCheck) explain(ctx context.Context, sql string) (read []cdc.TableName, columns int, err error) {
 	tx, err := c.db.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing was written
-	prepared, err := tx.Prepare(ctx, "freshet_check", lookup.SQL)
+	prepared, err := tx.Prepare(ctx, "freshet_check", sql)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { _ = c.db.Deallocate(context.WithoutCancel(ctx), "freshet_check") }() // ends with the connection anyhow
 	execute := "EXECUTE freshet_check"
@@ -69,21 +79,21 @@ func (c *postgresCheck) explain(ctx context.Context, lookup rule.LookupQuery) ([
 	}
 	// A plan made for NULL would read nothing at all.
 	if _, err := tx.Exec(ctx, "SET LOCAL plan_cache_mode = force_generic_plan", pgx.QueryExecModeSimpleProtocol); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	rows, err := tx.Query(ctx, "EXPLAIN (FORMAT JSON, VERBOSE, COSTS OFF) "+execute, pgx.QueryExecModeSimpleProtocol)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	text, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var plan any
 	if err := json.Unmarshal([]byte(text), &plan); err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
+		return nil, 0, fmt.Errorf("read the plan: %w", err)
 	}
-	return relations(plan, nil), nil
+	return relations(plan, nil), len(prepared.Fields), nil
 }
 
 // relations collects the relations named anywhere in a plan.
