@@ -31,6 +31,7 @@ type part struct {
 	escaped string // for a pattern: the literal escaped, or a glob
 	column  int    // index into the table's plan; -1 for none
 	name    string // of a column; "" for a literal
+	typ     string // of the table's column, as regtype prints it; "" where it is not known
 	lookup  bool   // the lookup has the column, or (without a schema) may have it
 	fixed   bool   // declared immutable by the rule
 	image   image

@@ -280,6 +280,10 @@ func (rc *ruleCompiler) bind(path string, h placeholder, lookup bool) part {
 		return p
 	}
 	p.column = rc.plan.slot(h.column)
+	if rc.table != nil {
+		column, _ := rc.table.column(h.column)
+		p.typ = column.Type
+	}
 	p.fixed = slices.Contains(rc.cfg.Immutable, h.column)
 	if rc.checkDate(path, h) && !p.lookup {
 		rc.needOld(path, h, p.fixed)

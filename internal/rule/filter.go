@@ -102,21 +102,22 @@ func parseTime(v string) (time.Time, error) {
 	return time.Time{}, errNotTime
 }
 
+const upperHex = "0123456789ABCDEF"
+
 // urlencode percent-encodes all but RFC 3986's unreserved characters.
 func urlencode(v string) string {
 	plain := func(c byte) bool {
 		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
 			c == '-' || c == '.' || c == '_' || c == '~'
 	}
-	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(v) {
 		if c := v[i]; plain(c) {
 			b.WriteByte(c)
 		} else {
 			b.WriteByte('%')
-			b.WriteByte(digits[c>>4])
-			b.WriteByte(digits[c&15])
+			b.WriteByte(upperHex[c>>4])
+			b.WriteByte(upperHex[c&15])
 		}
 	}
 	return b.String()
