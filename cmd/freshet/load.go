@@ -26,6 +26,7 @@ func loadService(path string, logger *slog.Logger) (service.Config, error) {
 		CacheURL:    file.Cache.URL,
 		HTTP:        file.MonitorConfig(),
 		ReadyLag:    file.HTTP.ReadyLag,
+		VerifyRate:  file.Verify.Rate,
 		Logger:      logger,
 	}
 	cfg.Stream.Logger, cfg.Consumer.Logger, cfg.Invalidator.Logger = logger, logger, logger

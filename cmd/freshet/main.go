@@ -96,6 +96,7 @@ from Redis.`,
 		newRunCommand(),
 		newCheckCommand(),
 		newExplainCommand(),
+		newVerifyCommand(),
 		newVersionCommand(),
 	)
 	return root

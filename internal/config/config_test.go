@@ -88,6 +88,7 @@ cache: {url: "rediss://h:6379/0?addr=i:6379", prefix: "shop:"}
 http: {listen: "", ready_lag: 1m30s}
 invalidator: {batch: 5, bulk: 0, scan_share: 0.5, flush_rate: 7/s}
 warmer: {rate: 9/s, concurrency: 2, timeout: 250ms}
+verify: {rate: 3/s}
 rules:
   - &orders
     table: '"my.schema"."Order"'
@@ -152,6 +153,9 @@ rules:
 	}
 	if f.Warmer != (config.Warmer{Rate: 9, Concurrency: 2, Timeout: 250 * time.Millisecond}) {
 		t.Errorf("warmer: got %+v", f.Warmer)
+	}
+	if f.Verify.Rate != 3 {
+		t.Errorf("verify: got %+v", f.Verify)
 	}
 }
 

@@ -23,6 +23,7 @@ type File struct {
 	HTTP        HTTP
 	Invalidator Invalidator
 	Warmer      Warmer
+	Verify      Verify
 	Rules       []rule.Config
 
 	document *document
@@ -95,6 +96,11 @@ type Warmer struct {
 	Rate        int           // queries a second; defaults to 200
 	Concurrency int           // defaults to 8
 	Timeout     time.Duration // of a query; defaults to 5s
+}
+
+// Verify configures the comparison of cached values in the running service.
+type Verify struct {
+	Rate int // keys a second; defaults to 0: off
 }
 
 // String names the file. The configuration holds secrets and is not printed.

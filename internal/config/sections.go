@@ -62,6 +62,7 @@ func (d *decoder) file(f *File) {
 			d.integer("concurrency", &f.Warmer.Concurrency, 10_000),
 			d.duration("timeout", &f.Warmer.Timeout),
 		}),
+		d.section("verify", []field{d.rate("rate", &f.Verify.Rate)}),
 		d.rules("rules", &f.Rules),
 	)
 	if _, list := d.root.(*ast.SequenceNode); list {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet/consumer"
+	"github.com/freshet-dev/freshet/internal/verify"
 	"github.com/freshet-dev/freshet/invalidator"
 	"github.com/freshet-dev/freshet/warmer"
 )
@@ -34,11 +35,18 @@ func (p *consumerPart) Ready() string {
 
 type invalidatorPart struct {
 	invalidator *invalidator.Invalidator
+	verifying   *verifying // nil where nothing is verified
 	readyLag    time.Duration
 }
 
-func (p *invalidatorPart) Role() string  { return RoleInvalidator }
-func (p *invalidatorPart) Snapshot() any { return p.invalidator.Status() }
+func (p *invalidatorPart) Role() string { return RoleInvalidator }
+
+func (p *invalidatorPart) Snapshot() any {
+	return struct {
+		invalidator.Status
+		Verify *verify.Status `json:"verify,omitempty"`
+	}{p.invalidator.Status(), p.verifying.status()}
+}
 
 func (p *invalidatorPart) Ready() string {
 	s := p.invalidator.Status()

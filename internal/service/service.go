@@ -60,6 +60,9 @@ type Config struct {
 	Memory *cache.Cache
 	// Applier configures how invalidations are applied.
 	Applier cache.ApplierConfig
+	// VerifyRate is how many cached values a second are compared with the
+	// database while this process has the active invalidator. Zero: none.
+	VerifyRate int
 	// HTTP configures health and readiness.
 	HTTP monitor.Config
 	// ReadyLag is how far behind the process may be and still be ready.
@@ -146,9 +149,16 @@ func run(ctx context.Context, cfg Config) (err error) {
 		if err != nil {
 			return err
 		}
+		w, err := newVerifying(ctx, cfg, rules, s, v)
+		if err != nil {
+			return err
+		}
 		running.Invalidator = v
-		parts = append(parts, &invalidatorPart{invalidator: v, readyLag: cfg.ReadyLag})
+		parts = append(parts, &invalidatorPart{invalidator: v, verifying: w, readyLag: cfg.ReadyLag})
 		starts = append(starts, func() error { return v.Run(ctx) })
+		if w != nil {
+			starts = append(starts, func() error { return w.run(ctx) })
+		}
 	}
 	if slices.Contains(cfg.Roles, RoleWarmer) {
 		w, done, err := openWarmer(ctx, cfg, s, rules)
