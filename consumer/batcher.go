@@ -40,6 +40,10 @@ type batcherConfig struct {
 	// the session. With false the relation's rows are dropped.
 	rootOf func(oid uint32, schema, name string) (cdc.TableName, bool, error)
 
+	// bulk, if set, is told once in a transaction that a table's rows beyond the
+	// limit are published as one change.
+	bulk func(table cdc.TableName, limit int64, tx cdc.Transaction)
+
 	// emit takes a message, which is its own from then on.
 	emit func(schema, table string, lsn cdc.LSN, rows int, data []byte) error
 }
@@ -252,7 +256,13 @@ func (b *batcher) row(p *plan, op cdc.Op, size int, write func(*cdc.Builder) cdc
 	t := p.table
 	b.enter(t)
 	t.rows++
-	if t.bulk > 0 && t.rows > t.bulk || size > b.cfg.changeBytes {
+	if t.bulk > 0 && t.rows > t.bulk {
+		if t.rows == t.bulk+1 && b.cfg.bulk != nil {
+			b.cfg.bulk(t.name, t.bulk, b.tx)
+		}
+		return b.widen(p)
+	}
+	if size > b.cfg.changeBytes {
 		return b.widen(p)
 	}
 	w, err := b.builder(p)

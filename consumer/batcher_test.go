@@ -401,6 +401,13 @@ func TestBatcherBulk(t *testing.T) {
 	limited := orders
 	limited.Bulk = 3
 	b := testBatcher(&c, limited)
+	var told []uint32
+	b.cfg.bulk = func(table cdc.TableName, limit int64, tx cdc.Transaction) {
+		if table.Table != "orders" || limit != 3 {
+			t.Errorf("told of %v, %d", table, limit)
+		}
+		told = append(told, tx.XID)
+	}
 	applyAll(t, b, ordersRelation(1, "orders", pgoutput.IdentityDefault))
 	for tx, rows := range []int{3, 5, 1} {
 		b.begin(testTx(uint64(tx + 1)))
@@ -415,6 +422,9 @@ func TestBatcherBulk(t *testing.T) {
 	}
 	if got, want := strings.Join(ops, " "), "insert insert insert insert insert insert bulk insert"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+	if want := []uint32{testTx(2).XID}; !slices.Equal(told, want) {
+		t.Errorf("told of transactions %v, want %v", told, want)
 	}
 }
 

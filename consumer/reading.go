@@ -242,6 +242,10 @@ func (s *session) newBatcher(ctx context.Context) *batcher {
 		rootOf: func(oid uint32, schema, name string) (cdc.TableName, bool, error) {
 			return s.rootOf(ctx, oid, cdc.TableName{Schema: schema, Table: name})
 		},
+		bulk: func(table cdc.TableName, limit int64, tx cdc.Transaction) {
+			s.c.emit("bulk", fmt.Sprintf("a transaction changed more than %d rows of %s: for the rest, everything that depends on the table is invalidated; the limit is invalidator.bulk, or bulk of a rule", limit, table),
+				map[string]any{"table": table.String(), "rows": limit, "lsn": tx.LSN.String(), "xid": tx.XID})
+		},
 		emit: func(schema, table string, lsn cdc.LSN, rows int, data []byte) error {
 			s.rows += uint64(rows)
 			subject := names[cdc.TableName{Schema: schema, Table: table}]

@@ -41,6 +41,7 @@ type bundle struct {
 	rdb      *redis.Client
 	rules    []rule.Config
 	confirm  consumer.Confirm
+	bulk     int64
 }
 
 type options struct {
@@ -49,11 +50,12 @@ type options struct {
 	settings map[string]string // of Postgres
 	nats     bool              // a NATS server in a process of its own
 	confirm  consumer.Confirm
+	bulk     int64 // rows of one transaction; 0: the default
 }
 
 func newBundle(t *testing.T, o options) *bundle {
 	t.Helper()
-	b := &bundle{t: t, rules: o.rules, confirm: o.confirm, storeDir: t.TempDir()}
+	b := &bundle{t: t, rules: o.rules, confirm: o.confirm, bulk: o.bulk, storeDir: t.TempDir()}
 	b.postgres = servertest.Postgres(t, servers.PostgresOptions{Settings: o.settings})
 	b.redis = servertest.Redis(t, servers.RedisOptions{AppendOnly: true})
 	if o.nats {
@@ -102,7 +104,7 @@ func (b *bundle) tryStart(roles ...string) (*running, error) {
 			Embedded: stream.EmbeddedConfig{Listen: "127.0.0.1:-1", StoreDir: b.storeDir},
 		},
 		Consumer:    consumer.Config{Name: instance, URL: b.postgres.URL(), Manage: true, Confirm: b.confirm, Logger: logger},
-		Invalidator: invalidator.Config{Name: instance, Logger: logger},
+		Invalidator: invalidator.Config{Name: instance, Bulk: b.bulk, Logger: logger},
 		Warmer:      warmer.Config{Logger: logger},
 		Applier:     cache.ApplierConfig{Name: instance, Logger: logger},
 		CacheURL:    b.redis.URL(),
