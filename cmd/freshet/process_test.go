@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	if urls := os.Getenv(asInstance); urls != "" {
+		fmt.Fprintln(os.Stderr, serve(urls))
+		os.Exit(exitFailed)
+	}
 	os.Exit(m.Run())
 }
 
