@@ -29,7 +29,7 @@ type world struct {
 	t      *testing.T
 	store  [modelKeys]atomic.Int64
 	layers []*near.Layer
-	links  []*proxy
+	links  []*servertest.Proxy
 	inv    speaker
 	// known is, by layer and key, the newest version that the layer was told of.
 	known [][modelKeys]atomic.Int64
@@ -175,7 +175,7 @@ func (w *world) round(seed uint64, d time.Duration) {
 	loop(9, 10*time.Millisecond, func(r *rand.Rand) {
 		if r.IntN(3) == 0 {
 			w.cuts.Add(1)
-			w.links[r.IntN(len(w.links))].cut()
+			w.links[r.IntN(len(w.links))].Cut()
 		}
 	})
 	for layer := range w.layers {
@@ -203,8 +203,8 @@ func TestNoLayerServesWhatItMustKnowToBeOld(t *testing.T) {
 	server := servertest.NATS(t)
 	w := &world{t: t, inv: invalidator(t, server, "inv"), known: make([][modelKeys]atomic.Int64, 4)}
 	for n := range w.known {
-		link := newProxy(t, server.Addr())
-		l := layerOn(t, open(t, link.url()))
+		link := servertest.NewProxy(t, server.Addr())
+		l := layerOn(t, open(t, "nats://"+link.Addr()))
 		w.links, w.layers = append(w.links, link), append(w.layers, l)
 		t.Cleanup(l.Listen(func(i cache.Invalidation) { w.learn(n, i) }))
 	}
