@@ -93,6 +93,9 @@ func Run(ctx context.Context, o Options) (summary Summary, err error) {
 	summary.Refused = after.Refused - before.Refused
 	warmed := shop.service.Warmer.Status().Results
 	summary.Warmed, summary.Voided = warmed.Filled, warmed.Refused
+	summary.Tokens, summary.Waited = shop.authors.tokens.Load(), shop.authors.waited.Load()
+	summary.OwnCached, summary.OwnLoaded = shop.authors.cached.Load(), shop.authors.loaded.Load()
+	summary.OwnMissed = shop.authors.missed.Load()
 	summary.Compared, summary.Stale = compared, len(stale)
 	summary.Examples = stale[:min(len(stale), 10)]
 	summary.Store = shop.store
@@ -104,6 +107,8 @@ func Run(ctx context.Context, o Options) (summary Summary, err error) {
 	switch {
 	case summary.Stale > 0:
 		return summary, fmt.Errorf("%w: %d of %d", ErrStale, summary.Stale, summary.Compared)
+	case summary.OwnMissed > 0:
+		return summary, fmt.Errorf("%w: %d reads with a token did not show what their author had written", ErrStale, summary.OwnMissed)
 	case summary.Changes == 0 || summary.Compared == 0:
 		return summary, errors.New("demo: nothing was changed or nothing was cached, so nothing was shown; run it for longer")
 	}
@@ -120,6 +125,7 @@ func (s *shop) traffic(ctx context.Context, o Options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.writers.run(ctx) })
 	group.Go(func() error { return s.readers.run(ctx) })
+	group.Go(func() error { return s.authors.run(ctx) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -46,6 +46,9 @@ func TestDemoFindsNothingStale(t *testing.T) {
 	if summary.Warmed == 0 || !strings.Contains(out, "warmed keys") {
 		t.Errorf("got %d warmed keys, want some, and said so:\n%s", summary.Warmed, out)
 	}
+	if summary.Tokens == 0 || summary.Waited == 0 || summary.OwnCached == 0 || summary.OwnMissed != 0 || !strings.Contains(out, "own writes") {
+		t.Errorf("got %+v, want own writes that were read back", summary)
+	}
 	if !strings.Contains(out, "stale: 0") || !strings.Contains(out, "commit to removal") {
 		t.Errorf("the summary is not in the output:\n%s", out)
 	}

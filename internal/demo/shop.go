@@ -39,6 +39,7 @@ type shop struct {
 	ended    chan error         // the service's end; size 1: it must not wait for a reader
 	writers  writers
 	readers  readers
+	authors  authors
 	undo     []func() error // what close undoes, in reverse order
 }
 
@@ -61,6 +62,7 @@ func open(ctx context.Context, o Options, view *liveView) (s *shop, err error) {
 	}
 	s.writers = writers{db: s.db, count: 4, pause: 12 * time.Millisecond}
 	s.readers = readers{cache: s.cache, db: s.db, count: 8, pause: time.Millisecond}
+	s.authors.cache, s.authors.db, s.authors.count, s.authors.pause = s.cache, s.db, 2, 20*time.Millisecond
 	return s, nil
 }
 
@@ -94,7 +96,7 @@ func (s *shop) startServers(ctx context.Context, o Options) error {
 	default:
 		return fmt.Errorf("start redis: %w", err)
 	}
-	if s.cache, err = cache.Open(ctx, url, cache.Config{Logger: o.Logger}); err != nil {
+	if s.cache, err = cache.Open(ctx, url, cache.Config{Source: instance, Logger: o.Logger}); err != nil {
 		return fmt.Errorf("open the cache: %w", err)
 	}
 	s.undo = append(s.undo, s.cache.Close)
@@ -190,7 +192,7 @@ func (s *shop) close() error {
 func (s *shop) describe(serve bool) string {
 	var b strings.Builder
 	b.WriteString(s.notice)
-	fmt.Fprintf(&b, "A shop with writers that only speak SQL and readers that only speak the cache.\n")
+	fmt.Fprintf(&b, "A shop with writers that only speak SQL, readers that only speak the cache, and authors\nwho read back what they wrote.\n")
 	fmt.Fprintf(&b, "%d rules keep these keys fresh: %s\n", len(Rules()), strings.Join(viewNames(), " "))
 	if serve {
 		b.WriteString("\nPoke at it from other terminals (Ctrl-C ends it and compares everything):\n")

@@ -10,22 +10,27 @@ import (
 
 // Summary is what the demo found. It is the JSON of `freshet demo -o json`.
 type Summary struct {
-	Seconds  float64    `json:"seconds"`
-	Commits  int64      `json:"commits"`      // transactions that the writers committed
-	Changes  int        `json:"changes"`      // row changes that reached the invalidator
-	Removed  int        `json:"keys_removed"` // values that were in the cache and were removed
-	P50      float64    `json:"commit_to_removed_p50_ms"`
-	P99      float64    `json:"commit_to_removed_p99_ms"`
-	Max      float64    `json:"commit_to_removed_max_ms"`
-	Hits     int64      `json:"hits"`
-	Misses   int64      `json:"misses"`
-	Refused  int64      `json:"refused_fills"`      // fills that lost a race against an invalidation, and were not stored
-	Warmed   int64      `json:"warmed_keys"`        // keys that the warmer filled again
-	Voided   int64      `json:"refused_warm_fills"` // the like of refused fills, of the warmer
-	Compared int        `json:"compared"`           // cached values compared with the database at the end
-	Stale    int        `json:"stale"`
-	Examples []Mismatch `json:"examples,omitempty"` // at most ten of the stale ones
-	Store    string     `json:"store"`              // redis or memory
+	Seconds   float64    `json:"seconds"`
+	Commits   int64      `json:"commits"`      // transactions that the writers committed
+	Changes   int        `json:"changes"`      // row changes that reached the invalidator
+	Removed   int        `json:"keys_removed"` // values that were in the cache and were removed
+	P50       float64    `json:"commit_to_removed_p50_ms"`
+	P99       float64    `json:"commit_to_removed_p99_ms"`
+	Max       float64    `json:"commit_to_removed_max_ms"`
+	Hits      int64      `json:"hits"`
+	Misses    int64      `json:"misses"`
+	Refused   int64      `json:"refused_fills"`      // fills that lost a race against an invalidation, and were not stored
+	Warmed    int64      `json:"warmed_keys"`        // keys that the warmer filled again
+	Voided    int64      `json:"refused_warm_fills"` // the like of refused fills, of the warmer
+	Tokens    int64      `json:"tokens"`             // taken after a change, and given to the read that followed
+	Waited    int64      `json:"tokens_waited_for"`  // of these, waited for before the read
+	OwnCached int64      `json:"own_writes_from_cache"`
+	OwnLoaded int64      `json:"own_writes_from_database"`
+	OwnMissed int64      `json:"own_writes_missed"` // reads with a token that were older than it
+	Compared  int        `json:"compared"`          // cached values compared with the database at the end
+	Stale     int        `json:"stale"`
+	Examples  []Mismatch `json:"examples,omitempty"` // at most ten of the stale ones
+	Store     string     `json:"store"`              // redis or memory
 }
 
 // percentile returns the value below which the share q of the sorted samples
@@ -61,6 +66,8 @@ func (s *Summary) print(out io.Writer, colour bool) error {
 	row("reads", "%d hits, %d misses (%.1f %% hits)", s.Hits, s.Misses, hitRate)
 	row("refused fills", "%d (would have been stale: the row changed while it was being loaded)", s.Refused)
 	row("warmed keys", "%d filled again before anybody asked (%d fills refused)", s.Warmed, s.Voided)
+	row("own writes", "%d tokens (%d waited for), read back: %d from the cache, %d from the database, %d older than written",
+		s.Tokens, s.Waited, s.OwnCached, s.OwnLoaded, s.OwnMissed)
 	row("compared", "%d cached values with the database", s.Compared)
 	if err := table.Flush(); err != nil {
 		return err

@@ -108,6 +108,16 @@ func (v view) load(ctx context.Context, db *pgxpool.Pool, id string) (json.RawMe
 	return value, nil
 }
 
+// viewNamed is the view whose keys begin with prefix and have no suffix.
+func viewNamed(prefix string) view {
+	for _, v := range views {
+		if v.prefix == prefix && v.suffix == "" {
+			return v
+		}
+	}
+	panic("demo: no view " + prefix)
+}
+
 // viewOf finds the view that a key belongs to, and the key's variable part.
 func viewOf(key string) (view, string, bool) {
 	best, bestID, found := view{}, "", false
