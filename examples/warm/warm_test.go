@@ -6,66 +6,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/freshet-dev/freshet/internal/servers"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
 
 const patience = 90 * time.Second
-
-// output is what a process writes, to look at while it runs.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// freshet runs the real thing with the example's own configuration.
-func freshet(t *testing.T, postgres *servers.Postgres, cache *servers.Redis) {
-	t.Helper()
-	folder := t.TempDir()
-	program := filepath.Join(folder, "freshet")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "github.com/freshet-dev/freshet/cmd/freshet").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v: %s", err, out)
-	}
-	log := &output{}
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program, "run", "-c", "freshet.yaml")
-	cmd.Env = append(os.Environ(),
-		"DATABASE_URL="+postgres.URL(), "REDIS_URL="+cache.URL(),
-		"FRESHET_NATS=127.0.0.1:0", "FRESHET_HTTP=127.0.0.1:0", "FRESHET_DATA="+filepath.Join(folder, "data"))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Errorf("freshet ended: %v; its log:\n%s", err, log)
-		}
-	})
-	servertest.Eventually(t, patience, func() (bool, string) { return strings.Contains(log.String(), "freshet runs"), log.String() })
-}
 
 func TestWarm(t *testing.T) {
 	t.Parallel()
@@ -88,7 +39,9 @@ func TestWarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	exec(string(schema))
-	freshet(t, postgres, cache)
+	servertest.Freshet(t, "freshet.yaml",
+		"DATABASE_URL="+postgres.URL(), "REDIS_URL="+cache.URL(),
+		"FRESHET_NATS=127.0.0.1:0", "FRESHET_HTTP=127.0.0.1:0", "FRESHET_DATA="+filepath.Join(t.TempDir(), "data"))
 
 	// Until Freshet knows the stream, a change is flushed without being warmed.
 	const page = `{"id": 1, "name": "Coat", "cents": 12900, "stars": 4.5}`
