@@ -19,10 +19,19 @@ import (
 func (c *postgresCheck) lookups(ctx context.Context, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) {
 	for _, lookup := range c.set.Lookups() {
 		check := "lookup of " + lookup.Name
-		read, err := c.explain(ctx, lookup)
+		read, err := explain(ctx, c.db, lookup)
 		if err != nil {
-			c.rules.fail(check, "Postgres refuses the query: "+oneLine(err), "mend the lookup in the rule")
-			c.invalid = true
+			remedy := "mend the lookup in the rule"
+			switch {
+			case c.unreadable || sqlState(err) == insufficientPrivilege:
+				// A table in a schema that the role may not use does not exist for it.
+				remedy = "grant the role SELECT on the tables that it reads"
+			case sqlState(err) == lockNotAvailable:
+				remedy = "a migration holds a table that it reads: check again afterwards"
+			default:
+				c.invalid = true
+			}
+			c.rules.fail(check, "Postgres refuses the query: "+oneLine(err), remedy)
 			continue
 		}
 		var missing []string
@@ -52,17 +61,21 @@ func hasRule(name cdc.TableName, all map[cdc.TableName]*catalog.Table, ruled []c
 
 // explain returns the relations that the plan of a lookup reads. Nothing is
 // executed, and the transaction ends without a trace.
-func (c *postgresCheck) explain(ctx context.Context, lookup rule.LookupQuery) ([]cdc.TableName, error) {
-	tx, err := c.db.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+func explain(ctx context.Context, db *pgx.Conn, lookup rule.LookupQuery) ([]cdc.TableName, error) {
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing was written
+	// A migration may hold a table for long; neither the check nor a start waits for it.
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'", pgx.QueryExecModeSimpleProtocol); err != nil {
+		return nil, err
+	}
 	prepared, err := tx.Prepare(ctx, "freshet_check", lookup.SQL)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = c.db.Deallocate(context.WithoutCancel(ctx), "freshet_check") }() // ends with the connection anyhow
+	defer func() { _ = db.Deallocate(context.WithoutCancel(ctx), "freshet_check") }() // ends with the connection anyhow
 	execute := "EXECUTE freshet_check"
 	if n := len(prepared.ParamOIDs); n > 0 {
 		execute += "(" + strings.TrimSuffix(strings.Repeat("NULL, ", n), ", ") + ")"
@@ -84,6 +97,39 @@ func (c *postgresCheck) explain(ctx context.Context, lookup rule.LookupQuery) ([
 		return nil, fmt.Errorf("read the plan: %w", err)
 	}
 	return relations(plan, nil), nil
+}
+
+// Lookups returns a *catalog.RemedyError for the first lookup that Postgres
+// refuses, as it will every time: the role may not read what it reads, or it
+// names what is not there. Run it before rules are relied on, since each row that
+// needs such a lookup widens. Any other error may pass.
+func Lookups(ctx context.Context, db *pgx.Conn, tables map[cdc.TableName]*catalog.Table, set *rule.Set) error {
+	for _, lookup := range set.Lookups() {
+		_, err := explain(ctx, db, lookup)
+		if !strings.HasPrefix(sqlState(err), "42") { // syntax error or access rule violation
+			if err != nil && sqlState(err) != lockNotAvailable {
+				return fmt.Errorf("explain the lookup of rule %s: %w", lookup.Name, err)
+			}
+			continue
+		}
+		refused := &catalog.RemedyError{Problem: "Postgres refuses the lookup of rule " + lookup.Name, Err: err, Note: "mend the lookup in the rule"}
+		named := make(map[cdc.TableName]*catalog.Table)
+		for _, need := range set.Needs() {
+			if t := tables[need.Table]; t != nil {
+				named[need.Table] = t
+			}
+		}
+		if missing := unreadable(named); len(missing) > 0 || sqlState(err) == insufficientPrivilege {
+			role, roleErr := catalog.ReadRole(ctx, db)
+			if roleErr != nil {
+				return roleErr
+			}
+			refused.Note = "it takes SELECT on the tables that it reads"
+			refused.SQL = grants(missing, role.Name)
+		}
+		return refused
+	}
+	return nil
 }
 
 // relations collects the relations named anywhere in a plan.

@@ -31,6 +31,7 @@ type postgresCheck struct {
 
 	server, rules, publishing section
 	invalid                   bool
+	unreadable                bool // some table of the rules may not be read
 
 	db   *pgx.Conn
 	info *catalog.Server
@@ -176,6 +177,21 @@ func local(address net.Addr) bool {
 	}
 	host, _, err := net.SplitHostPort(address.String())
 	return err == nil && net.ParseIP(host).IsLoopback()
+}
+
+// Postgres' codes that are decided on here.
+const (
+	insufficientPrivilege = "42501"
+	lockNotAvailable      = "55P03"
+)
+
+// sqlState returns the server's error code, or "".
+func sqlState(err error) string {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return refused.Code
+	}
+	return ""
 }
 
 // oneLine makes one line of an error; pgx lists every address it tried.

@@ -110,27 +110,45 @@ func describe(i catalog.Identity) string {
 
 // readable checks SELECT on the tables, all in one line.
 func (c *postgresCheck) readable(named map[cdc.TableName]*catalog.Table) {
-	var missing []string
-	schemas := make(map[string]bool)
-	for name, t := range named {
-		if !t.Readable {
-			missing = append(missing, catalog.Quote(name))
-			schemas[name.Schema] = true
-		}
-	}
+	missing := unreadable(named)
 	if len(missing) == 0 {
 		c.rules.ok("select", "the role may read all tables of the rules")
 		return
 	}
-	slices.Sort(missing)
-	role := catalog.QuoteIdent(c.role.Name)
-	var sql []string
-	for schema := range schemas {
-		sql = append(sql, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", catalog.QuoteIdent(schema), role))
+	c.unreadable = true
+	quoted := make([]string, len(missing))
+	for i, name := range missing {
+		quoted[i] = catalog.Quote(name)
 	}
-	slices.Sort(sql)
-	sql = append(sql, fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", strings.Join(missing, ", "), role))
-	c.rules.fail("select", fmt.Sprintf("the role may not read %s", strings.Join(missing, ", ")), "", sql...)
+	c.rules.fail("select", fmt.Sprintf("the role may not read %s", strings.Join(quoted, ", ")), "", grants(missing, c.role.Name)...)
+}
+
+// unreadable returns the tables that our role may not read, sorted.
+func unreadable(named map[cdc.TableName]*catalog.Table) []cdc.TableName {
+	var missing []cdc.TableName
+	for name, t := range named {
+		if !t.Readable {
+			missing = append(missing, name)
+		}
+	}
+	slices.SortFunc(missing, func(a, b cdc.TableName) int { return strings.Compare(catalog.Quote(a), catalog.Quote(b)) })
+	return missing
+}
+
+// grants returns the statements that let a role read tables.
+func grants(tables []cdc.TableName, role string) []string {
+	var sql, quoted []string
+	for _, name := range tables {
+		usage := fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", catalog.QuoteIdent(name.Schema), catalog.QuoteIdent(role))
+		if !slices.Contains(sql, usage) {
+			sql = append(sql, usage)
+		}
+		quoted = append(quoted, catalog.Quote(name))
+	}
+	if len(quoted) == 0 {
+		return nil
+	}
+	return append(sql, fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", strings.Join(quoted, ", "), catalog.QuoteIdent(role)))
 }
 
 // statement strips what ends a statement, as lines add it again.
