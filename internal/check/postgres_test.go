@@ -81,6 +81,8 @@ func TestSynchronousStandbys(t *testing.T) {
 			l := find(t, report, "postgres", "synchronous_standby_names")
 			return l.Status == check.Fail, l.Text
 		})
+		// What it writes waits for no standby either.
+		expect(t, report, "postgres", "heartbeat", check.OK, "came back")
 		b.runScript(t, report.Script())
 		servertest.Eventually(t, patience, func() (bool, string) {
 			l := find(t, b.check(t), "postgres", "synchronous_standby_names")

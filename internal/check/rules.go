@@ -83,7 +83,7 @@ func (c *postgresCheck) table(t *catalog.Table, mend *mending) {
 		return
 	}
 	weakest, _ := t.Weakest()
-	text := "replica identity " + describe(weakest)
+	text := "replica identity " + describe(weakest) + c.oldValues(t.Name, weakest)
 	switch {
 	case t.Kind == catalog.Partitioned:
 		text += fmt.Sprintf(", as far as all %d partitions have it", len(t.Descendants))
@@ -99,6 +99,31 @@ func (c *postgresCheck) table(t *catalog.Table, mend *mending) {
 		return
 	}
 	c.rules.ok(check, "%s", text)
+}
+
+// oldValues says of which columns of the rules the old value is known.
+func (c *postgresCheck) oldValues(name cdc.TableName, identity catalog.Identity) string {
+	var known, unknown []string
+	for _, need := range c.set.Needs() {
+		for _, column := range need.Columns {
+			switch {
+			case need.Table != name:
+			case identity.Covers(column):
+				known = append(known, column)
+			default:
+				unknown = append(unknown, column)
+			}
+		}
+	}
+	text := ""
+	if len(known) > 0 {
+		text = ", which tells the old " + strings.Join(known, ", ")
+	}
+	if len(unknown) > 0 {
+		// Or else the rules would have been refused.
+		text += fmt.Sprintf("; not %s, which no rule needs to be exact", strings.Join(unknown, ", "))
+	}
+	return text
 }
 
 func describe(i catalog.Identity) string {
