@@ -44,6 +44,7 @@ func (c *postgresCheck) aboutRules(ctx context.Context) {
 		tables = append(tables, t)
 	}
 	c.readable(named)
+	c.rowSecurity(ctx, named)
 	c.lookups(ctx, all, names)
 	c.publication(ctx, tables)
 }
@@ -146,6 +147,28 @@ func (c *postgresCheck) readable(named map[cdc.TableName]*catalog.Table) {
 		quoted[i] = catalog.Quote(name)
 	}
 	c.rules.fail("select", fmt.Sprintf("the role may not read %s", strings.Join(quoted, ", ")), "", grants(missing, c.role.Name)...)
+}
+
+// rowSecurity warns of policies that hide rows from our role. Replication has
+// all of them; only what queries see differs.
+func (c *postgresCheck) rowSecurity(ctx context.Context, named map[cdc.TableName]*catalog.Table) {
+	var hidden []string
+	for name, t := range named {
+		var active bool
+		if err := c.db.QueryRow(ctx, "SELECT row_security_active($1::oid)", t.OID).Scan(&active); err != nil {
+			c.rules.fail("row security", oneLine(err), "")
+			return
+		}
+		if active {
+			hidden = append(hidden, name.String())
+		}
+	}
+	if len(hidden) == 0 {
+		return
+	}
+	slices.Sort(hidden)
+	c.rules.warn("row security", fmt.Sprintf("policies may hide rows of %s from the role: a lookup that finds none removes more than it has to", strings.Join(hidden, ", ")),
+		"let the role see all rows, by a policy or for all tables", "ALTER ROLE "+catalog.QuoteIdent(c.role.Name)+" BYPASSRLS")
 }
 
 // unreadable returns the tables that our role may not read, sorted.

@@ -26,14 +26,18 @@ var bookkeeping = []string{
 
 // choose divides tables into those that get a rule and those that do not. A
 // partition belongs to its root and is in neither.
-func choose(all map[cdc.TableName]*catalog.Table, only []cdc.TableName) (chosen []*catalog.Table, left []Left) {
+func choose(all map[cdc.TableName]*catalog.Table, extensions, only []cdc.TableName) (chosen []*catalog.Table, left []Left) {
 	for _, name := range sorted(all) {
 		t := all[name]
 		named := slices.Contains(only, name)
 		if t.Partition && !named || len(only) > 0 && !named {
 			continue
 		}
-		if reason := unfit(t, named); reason != "" {
+		reason := unfit(t, named)
+		if reason == "" && !named && slices.Contains(extensions, name) {
+			reason = "it belongs to an extension"
+		}
+		if reason != "" {
 			left = append(left, Left{name, reason})
 			continue
 		}

@@ -52,7 +52,11 @@ func New(ctx context.Context, db catalog.DB, cfg Config) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables, left := choose(all, only)
+	extensions, err := catalog.ExtensionTables(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	tables, left := choose(all, extensions, only)
 	drafter := &drafter{nouns: nouns(sorted(all)), keys: keys}
 	var drafts []*draft
 	var rules []rule.Config

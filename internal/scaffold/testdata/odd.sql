@@ -24,3 +24,5 @@ CREATE VIEW everything AS SELECT * FROM devices;
 CREATE TABLE shops (id int PRIMARY KEY);
 CREATE TABLE stock (shop_id int REFERENCES shops, sku text, quantity int, PRIMARY KEY (shop_id, sku));
 CREATE TABLE prices (shop_id int, sku text, since date, price numeric, PRIMARY KEY (shop_id, sku, since), FOREIGN KEY (shop_id, sku) REFERENCES stock);
+CREATE TABLE spatial_ref_sys (srid int PRIMARY KEY);
+ALTER EXTENSION plpgsql ADD TABLE spatial_ref_sys;
