@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/freshet-dev/freshet/internal/check"
@@ -119,4 +120,15 @@ func TestCheckBesideAService(t *testing.T) {
 		l := heartbeat()
 		return l.Status == check.OK && strings.Contains(l.Text, "through the running service"), fmt.Sprint(l)
 	})
+	// A watermark that is announced, and stands still.
+	if err := consumer.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	l := heartbeat()
+	if err := consumer.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if l.Status != check.Warn || !strings.Contains(l.Text, "the watermark has not passed") {
+		t.Errorf("with a consumer that sleeps: got %+v", l)
+	}
 }

@@ -41,9 +41,6 @@ Goes to standard output unless a file is named; one that is there is kept.`,
 			if url == "" {
 				return usageErrorf("no database: set DATABASE_URL, or give its URL with --postgres")
 			}
-			if _, err := os.Lstat(file); file != "" && !force && err == nil {
-				return usageErrorf("%s is there already: choose another name with -f, or overwrite it with --force", file)
-			}
 			draft, err := draftFrom(cmd.Context(), url, splitTables(tables))
 			if err != nil {
 				return err

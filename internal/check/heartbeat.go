@@ -26,7 +26,7 @@ const (
 	beatPatience = 5 * time.Second
 	// slotPatience is how long making a temporary slot may take. It waits for
 	// every transaction that is writing.
-	slotPatience = "3s"
+	slotPatience = "5s"
 	// queryCanceled is Postgres' code for a statement that took too long.
 	queryCanceled = "57014"
 	// undefinedObject is its code for a publication that is not there.

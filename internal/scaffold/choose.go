@@ -12,8 +12,8 @@ import (
 
 // Left is a table without a rule, and why.
 type Left struct {
-	Table  cdc.TableName `json:"table"`
-	Reason string        `json:"reason"`
+	Table  cdc.TableName
+	Reason string
 }
 
 // bookkeeping are the tables in which tools note which migrations have run.
