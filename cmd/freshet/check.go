@@ -20,9 +20,12 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Say whether everything is in place, and how to mend what is not",
 		Long: `Looks at every precondition of the service: connections, rights and settings of
-all three servers, the replication slot, the replica identity of each rule's
-table, the publication, and how many keys each rule covers. Each line says ok,
-warn or fail, and what is not ok comes with its remedy. Nothing is changed.
+all three servers, the replication slot and what becomes of it in a failover, the
+replica identity of each rule's table, the publication, how many keys each rule
+covers, and the clocks. A heartbeat is written into the WAL and seen to come
+back: as the watermark of a running service, else through a temporary slot. Each
+line says ok, warn or fail, and what is not ok comes with its remedy. Nothing is
+changed that lasts.
 
 Exit status 0 when nothing fails, 1 when something does, 2 when the
 configuration itself is wrong.`,

@@ -93,6 +93,7 @@ from Redis.`,
 	})
 	root.AddCommand(
 		newDemoCommand(),
+		newInitCommand(),
 		newRunCommand(),
 		newCheckCommand(),
 		newExplainCommand(),

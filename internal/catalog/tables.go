@@ -217,6 +217,25 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 	return Tables(ctx, db, names)
 }
 
+// ExtensionTables lists the tables that belong to extensions, which come and go
+// with them.
+func ExtensionTables(ctx context.Context, db DB) ([]cdc.TableName, error) {
+	rows, err := db.Query(ctx, `
+SELECT n.nspname::text, c.relname::text
+FROM pg_catalog.pg_depend d
+JOIN pg_catalog.pg_class c ON c.oid = d.objid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'`)
+	if err != nil {
+		return nil, fmt.Errorf("list the tables of extensions: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.TableName])
+	if err != nil {
+		return nil, fmt.Errorf("list the tables of extensions: %w", err)
+	}
+	return names, nil
+}
+
 // BaseTypes returns for each type the one that its values are of, through any
 // number of domains. Types that are no domains map to themselves; unknown ones
 // are absent.

@@ -51,8 +51,9 @@ type Mistake struct {
 	SQL     string // the statement that fixes it, when it is fixed in the database
 }
 
-// Run checks everything. It changes nothing anywhere: statements that would
-// be run by the service are only said.
+// Run checks everything. It changes nothing that lasts: statements that would
+// be run by the service are only said, and what it tries leaves a few bytes in
+// the WAL, a slot that ends with it, and no key.
 func Run(ctx context.Context, cfg Config) *Report {
 	syntax := cfg.Compile(nil)
 	report := &Report{}
@@ -66,7 +67,7 @@ func Run(ctx context.Context, cfg Config) *Report {
 	}
 
 	database := postgresCheck{cfg: cfg, set: syntax.Set, server: section{area: "postgres"}, rules: section{area: "rules"}, publishing: section{area: "postgres"}}
-	nats := natsCheck{cfg: cfg.Stream, section: section{area: "nats"}}
+	nats := natsCheck{cfg: cfg.Stream, maxWAL: cfg.MaxWAL, section: section{area: "nats"}}
 	redis := redisCheck{cfg: cfg, set: syntax.Set, section: section{area: "cache"}}
 	var wait sync.WaitGroup
 	for _, run := range []func(context.Context){database.run, nats.run, redis.run} {

@@ -9,6 +9,8 @@ import (
 func TestEverythingInPlace(t *testing.T) {
 	t.Parallel()
 	b := start(t, map[string]string{"max_slot_wal_keep_size": "30GB"}, orders...)
+	b.cfg.Stream.MaxBytes = 1 << 30
+	b.limitRedis(t)
 	report := b.check(t)
 	if report.Failed() || report.Invalid {
 		t.Fatalf("got\n%s", text(t, report))

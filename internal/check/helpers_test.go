@@ -111,6 +111,18 @@ func (b *bundle) runScript(t *testing.T, script string) {
 	}
 }
 
+// limitRedis makes a cache of a Redis that was started without a limit.
+func (b *bundle) limitRedis(t *testing.T) {
+	t.Helper()
+	rdb := b.redis.Client()
+	defer rdb.Close()
+	for key, value := range map[string]string{"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"} {
+		if err := rdb.ConfigSet(t.Context(), key, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (b *bundle) check(t *testing.T) *check.Report {
 	t.Helper()
 	return check.Run(t.Context(), b.cfg)

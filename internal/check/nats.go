@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,11 +23,13 @@ const leastPayload = 64 << 10
 
 // natsCheck checks the NATS server, or that an embedded one can start.
 type natsCheck struct {
-	cfg stream.Config
+	cfg    stream.Config
+	maxWAL int64 // how much WAL Postgres keeps for what the stream cannot take
 	section
 }
 
 func (c *natsCheck) run(ctx context.Context) {
+	c.limits()
 	url := c.cfg.URL
 	if url == "" {
 		if url = c.embedded(ctx); url == "" {
@@ -45,6 +48,7 @@ func (c *natsCheck) run(ctx context.Context) {
 	}
 	defer nc.Close()
 	c.server(nc)
+	c.replicas(nc.ConnectedClusterName())
 	js, err := jetstream.New(nc)
 	if err != nil {
 		c.fail("jetstream", err.Error(), "")
@@ -104,6 +108,7 @@ func (c *natsCheck) embedded(ctx context.Context) (url string) {
 	if err == nil {
 		_ = listener.Close() // only tried
 		c.ok("connection", "an embedded server will listen on %s", listen)
+		c.replicas("")
 		c.store()
 		return ""
 	}
@@ -179,7 +184,9 @@ func (c *natsCheck) jetStream(ctx context.Context, js jetstream.JetStream) {
 		return
 	}
 	name := "freshet-" + c.cfg.Name
+	before := time.Now()
 	existing, err := js.Stream(ctx, name)
+	after := time.Now()
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		c.fail("stream", oneLine(err), "give the account the right to create and read streams")
 		return
@@ -187,6 +194,10 @@ func (c *natsCheck) jetStream(ctx context.Context, js jetstream.JetStream) {
 	var held int64 // room in the account that is the stream's already
 	if err == nil {
 		held = existing.CachedInfo().Config.MaxBytes
+		// Only with a stream does the server say what time it is.
+		if there := existing.CachedInfo().TimeStamp; !there.IsZero() {
+			aboutClock(&c.section, there, before, after)
+		}
 	}
 	c.room(account, held)
 	if err != nil {
@@ -194,6 +205,37 @@ func (c *natsCheck) jetStream(ctx context.Context, js jetstream.JetStream) {
 		return
 	}
 	c.existing(existing.CachedInfo())
+}
+
+// leastShare is the smallest part of postgres.max_wal that the stream should be
+// able to take before reading pauses: when that much WAL is kept, the changes in
+// the stream are what can be confirmed to let go of some.
+const leastShare = 32
+
+// limits compares what the stream takes with what Postgres keeps.
+func (c *natsCheck) limits() {
+	// The consumer stops at half of either, so that nothing is dropped unread.
+	room := c.cfg.MaxBytes / 2
+	text := fmt.Sprintf("reading pauses when %s of changes, or %s, wait for Redis; Postgres keeps the rest, up to postgres.max_wal (%s)", size(room), c.cfg.MaxAge/2, size(c.maxWAL))
+	if room < c.maxWAL/leastShare {
+		c.warn("limits", text+": the stream is so small beside it that, with Redis away, max_wal is reached with little to confirm, and a gap is declared at twice as much",
+			"raise nats.stream.max_bytes to "+size(2*c.maxWAL/leastShare)+" or more, or lower postgres.max_wal")
+		return
+	}
+	c.ok("limits", "%s", text)
+}
+
+// replicas checks the number of replicas against what the server is part of.
+func (c *natsCheck) replicas(cluster string) {
+	n := max(1, c.cfg.Replicas)
+	switch {
+	case n > 1 && cluster == "":
+		c.fail("replicas", fmt.Sprintf("nats.stream.replicas is %d, and the server is not part of a cluster", n), "set nats.stream.replicas to 1, or nats.url to the servers of a cluster")
+	case n == 1 && cluster != "":
+		c.warn("replicas", "the stream has one replica in a cluster: while its server is away nothing is published", "set nats.stream.replicas to 3")
+	default:
+		c.ok("replicas", "%d", n)
+	}
 }
 
 // room compares the account's limit with what the stream may grow to.

@@ -131,7 +131,33 @@ func TestStreams(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	expect(t, b.check(t), "nats", "stream", check.OK, "it will be set to 1 MiB, 1h0m0s and 1 replicas")
+	report = b.check(t)
+	expect(t, report, "nats", "stream", check.OK, "it will be set to 1 MiB, 1h0m0s and 1 replicas")
+	expect(t, report, "nats", "clock", check.OK, "differs from this machine's by")
+}
+
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil, orders...)
+	expect(t, b.check(t), "nats", "replicas", check.OK, "1")
+	b.cfg.Stream.Replicas = 3
+	expect(t, b.check(t), "nats", "replicas", check.Fail, "not part of a cluster") // an embedded one
+	b.cfg.Stream.URL = natsServer(t, &server.Options{JetStream: true}).ClientURL()
+	expect(t, b.check(t), "nats", "replicas", check.Fail, "set nats.stream.replicas to 1")
+	clustered := &server.Options{Cluster: server.ClusterOpts{Name: "three", Host: "127.0.0.1", Port: -1}}
+	b.cfg.Stream.URL = natsServer(t, clustered).ClientURL()
+	expect(t, b.check(t), "nats", "replicas", check.OK, "3")
+	b.cfg.Stream.Replicas = 1
+	expect(t, b.check(t), "nats", "replicas", check.Warn, "set nats.stream.replicas to 3")
+}
+
+func TestStreamLimits(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil, orders...)
+	b.cfg.Stream.MaxBytes = 64 << 20
+	expect(t, b.check(t), "nats", "limits", check.Warn, "raise nats.stream.max_bytes to 512 MiB")
+	b.cfg.Stream.MaxBytes = 512 << 20
+	expect(t, b.check(t), "nats", "limits", check.OK, "256 MiB of changes, or 30m0s")
 }
 
 func TestEmbeddedServer(t *testing.T) {

@@ -31,6 +31,8 @@ type postgresCheck struct {
 
 	server, rules, publishing section
 	invalid                   bool
+	unreadable                bool // some table of the rules may not be read
+	replicates                bool // a replication connection was made
 
 	db   *pgx.Conn
 	info *catalog.Server
@@ -56,7 +58,9 @@ func (c *postgresCheck) run(ctx context.Context) {
 	c.rights(ctx)
 	c.synchronous(ctx)
 	c.aboutRules(ctx)
-	c.slot(ctx)
+	slot := c.slot(ctx)
+	c.failover(ctx, slot)
+	c.heartbeat(ctx, slot)
 }
 
 func (c *postgresCheck) connect(ctx context.Context) bool {
@@ -67,6 +71,7 @@ func (c *postgresCheck) connect(ctx context.Context) bool {
 		return false
 	}
 	cfg.RuntimeParams["application_name"] = "freshet check"
+	cfg.RuntimeParams["synchronous_commit"] = "local" // nothing of ours waits for standbys
 	cfg.ConnectTimeout = connectTimeout
 	c.db, err = pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
@@ -167,6 +172,32 @@ func (c *postgresCheck) settings() {
 	default:
 		c.server.ok("max_slot_wal_keep_size", "%s", size(keep))
 	}
+	c.senderTimeout()
+}
+
+const (
+	// shortTimeout is a wal_sender_timeout that a process that pauses for a
+	// moment cannot keep; the consumer reports at a third of it.
+	shortTimeout = 5 * time.Second
+	// longTimeout is one after which nobody waits any more to take over.
+	longTimeout = 5 * time.Minute
+)
+
+// senderTimeout looks at how long the server waits for a reader that says
+// nothing: for as long the slot stays taken after one has vanished.
+func (c *postgresCheck) senderTimeout() {
+	const check = "wal_sender_timeout"
+	sql := []string{"ALTER SYSTEM SET wal_sender_timeout = '60s'", reloadSQL}
+	switch timeout := c.info.SenderTimeout; {
+	case timeout == 0:
+		c.server.warn(check, "off: a reader that vanished without a word keeps the slot until TCP gives up, and no other can take over", "", sql...)
+	case timeout < shortTimeout:
+		c.server.warn(check, fmt.Sprintf("%s: the server cuts the connection whenever the consumer pauses for as long", timeout), "", sql...)
+	case timeout > longTimeout:
+		c.server.warn(check, fmt.Sprintf("%s: a reader that vanished without a word keeps the slot for as long", timeout), "", sql...)
+	default:
+		c.server.ok(check, "%s", timeout)
+	}
 }
 
 // local reports whether an address is on this machine.
@@ -176,6 +207,21 @@ func local(address net.Addr) bool {
 	}
 	host, _, err := net.SplitHostPort(address.String())
 	return err == nil && net.ParseIP(host).IsLoopback()
+}
+
+// Postgres' codes that are decided on here.
+const (
+	insufficientPrivilege = "42501"
+	lockNotAvailable      = "55P03"
+)
+
+// sqlState returns the server's error code, or "".
+func sqlState(err error) string {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return refused.Code
+	}
+	return ""
 }
 
 // oneLine makes one line of an error; pgx lists every address it tried.

@@ -64,6 +64,14 @@ func TestRightsAndTheirRemedies(t *testing.T) {
 	}
 	expect(t, report, "postgres", "publication", check.OK, "publishes the tables")
 
+	// Policies hide rows from queries.
+	b.run(t, `ALTER TABLE orders ENABLE ROW LEVEL SECURITY`)
+	hidden := expect(t, b.check(t), "rules", "row security", check.Warn, "public.orders")
+	b.run(t, hidden.SQL...)
+	if all := text(t, b.check(t)); strings.Contains(all, "row security") {
+		t.Errorf("after the remedy:\n%s", all)
+	}
+
 	// CREATE on the database is not enough to change what others own.
 	b.run(t, `DROP PUBLICATION freshet_shop`, `GRANT CREATE ON DATABASE app TO "plain role"`)
 	expect(t, b.check(t), "postgres", "publication", check.Fail, "ownership of")
@@ -81,6 +89,8 @@ func TestSynchronousStandbys(t *testing.T) {
 			l := find(t, report, "postgres", "synchronous_standby_names")
 			return l.Status == check.Fail, l.Text
 		})
+		// What it writes waits for no standby either.
+		expect(t, report, "postgres", "heartbeat", check.OK, "came back")
 		b.runScript(t, report.Script())
 		servertest.Eventually(t, patience, func() (bool, string) {
 			l := find(t, b.check(t), "postgres", "synchronous_standby_names")

@@ -6,29 +6,30 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/rule"
 )
 
 // queries warns of tables that a lookup or a warm query reads without a rule of their
 // own: when they change, nothing is invalidated.
 func (c *postgresCheck) queries(ctx context.Context, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) {
 	for _, lookup := range c.set.Lookups() {
-		c.query(ctx, "lookup of "+lookup.Name, lookup.SQL, false, all, ruled)
+		c.query(ctx, "lookup of "+lookup.Name, lookup.SQL, "mend the lookup in the rule", false, all, ruled)
 	}
 	for _, warm := range c.set.WarmQueries() {
-		c.query(ctx, "warm query of "+warm.Rule+" for "+warm.Key, warm.SQL, true, all, ruled)
+		c.query(ctx, "warm query of "+warm.Rule+" for "+warm.Key, warm.SQL, "mend the warm query in the rule", true, all, ruled)
 	}
 }
 
-func (c *postgresCheck) query(ctx context.Context, check, sql string, warm bool, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) {
-	read, columns, err := c.explain(ctx, sql)
+func (c *postgresCheck) query(ctx context.Context, check, sql, remedy string, warm bool, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) {
+	read, columns, err := explain(ctx, c.db, sql)
 	if err != nil {
-		c.rules.fail(check, "Postgres refuses the query: "+oneLine(err), "mend the query in the rule")
-		c.invalid = true
+		c.refused(check, sql, remedy, err, all)
 		return
 	}
 	if warm && columns != 1 {
@@ -50,6 +51,41 @@ func (c *postgresCheck) query(ctx context.Context, check, sql string, warm bool,
 	c.rules.ok(check, "every table that it reads has a rule")
 }
 
+// refused reports a query that was not explained.
+func (c *postgresCheck) refused(check, sql, remedy string, err error, all map[cdc.TableName]*catalog.Table) {
+	text := "Postgres refuses the query: " + oneLine(err)
+	missing := unreadableIn(sql, all)
+	switch {
+	case c.unreadable && len(missing) > 0:
+		c.rules.warn(check, "not tried, as the role may not read what it reads", "check again when the role may")
+	case len(missing) > 0:
+		c.rules.fail(check, text, "", grants(missing, c.role.Name)...)
+	case sqlState(err) == insufficientPrivilege:
+		c.rules.fail(check, text, "grant the role what the query needs")
+	case sqlState(err) == lockNotAvailable:
+		c.rules.fail(check, text, "a migration holds a table that it reads: check again afterwards")
+	default:
+		c.rules.fail(check, text, remedy)
+		c.invalid = true
+	}
+}
+
+// unreadableIn returns the tables that our role may not read and whose names
+// occur in a query. Postgres does not say which table it was about, and one in a
+// schema that the role may not use does not even exist for it.
+func unreadableIn(sql string, all map[cdc.TableName]*catalog.Table) []cdc.TableName {
+	words := strings.FieldsFunc(sql, func(r rune) bool {
+		return r != '_' && r != '$' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+	named := make(map[cdc.TableName]*catalog.Table)
+	for name, t := range all {
+		if !t.Partition && slices.ContainsFunc(words, func(word string) bool { return strings.EqualFold(word, name.Table) }) {
+			named[name] = t
+		}
+	}
+	return unreadable(named)
+}
+
 // hasRule reports whether a rule names the relation or a table that it is a
 // part of.
 func hasRule(name cdc.TableName, all map[cdc.TableName]*catalog.Table, ruled []cdc.TableName) bool {
@@ -62,17 +98,21 @@ func hasRule(name cdc.TableName, all map[cdc.TableName]*catalog.Table, ruled []c
 
 // explain returns the relations that the plan of a query reads, and how many columns
 // it returns. Nothing is executed, and the transaction ends without a trace.
-func (c *postgresCheck) explain(ctx context.Context, sql string) (read []cdc.TableName, columns int, err error) {
-	tx, err := c.db.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+func explain(ctx context.Context, db *pgx.Conn, sql string) (read []cdc.TableName, columns int, err error) {
+	tx, err := db.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, 0, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing was written
+	// A migration may hold a table for long; neither the check nor a start waits for it.
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'", pgx.QueryExecModeSimpleProtocol); err != nil {
+		return nil, 0, err
+	}
 	prepared, err := tx.Prepare(ctx, "freshet_check", sql)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer func() { _ = c.db.Deallocate(context.WithoutCancel(ctx), "freshet_check") }() // ends with the connection anyhow
+	defer func() { _ = db.Deallocate(context.WithoutCancel(ctx), "freshet_check") }() // ends with the connection anyhow
 	execute := "EXECUTE freshet_check"
 	if n := len(prepared.ParamOIDs); n > 0 {
 		execute += "(" + strings.TrimSuffix(strings.Repeat("NULL, ", n), ", ") + ")"
@@ -94,6 +134,33 @@ func (c *postgresCheck) explain(ctx context.Context, sql string) (read []cdc.Tab
 		return nil, 0, fmt.Errorf("read the plan: %w", err)
 	}
 	return relations(plan, nil), len(prepared.Fields), nil
+}
+
+// Lookups returns a *catalog.RemedyError for the first lookup that Postgres
+// refuses, as it will every time: the role may not read what it reads, or it
+// names what is not there. Run it before rules are relied on, since each row that
+// needs such a lookup widens. Any other error may pass.
+func Lookups(ctx context.Context, db *pgx.Conn, tables map[cdc.TableName]*catalog.Table, set *rule.Set) error {
+	for _, lookup := range set.Lookups() {
+		_, _, err := explain(ctx, db, lookup.SQL)
+		if !strings.HasPrefix(sqlState(err), "42") { // syntax error or access rule violation
+			if err != nil && sqlState(err) != lockNotAvailable {
+				return fmt.Errorf("explain the lookup of rule %s: %w", lookup.Name, err)
+			}
+			continue
+		}
+		refused := &catalog.RemedyError{Problem: "Postgres refuses the lookup of rule " + lookup.Name, Err: err, Note: "mend the lookup in the rule"}
+		if missing := unreadableIn(lookup.SQL, tables); len(missing) > 0 || sqlState(err) == insufficientPrivilege {
+			role, roleErr := catalog.ReadRole(ctx, db)
+			if roleErr != nil {
+				return roleErr
+			}
+			refused.Note = "it takes SELECT on the tables that it reads"
+			refused.SQL = grants(missing, role.Name)
+		}
+		return refused
+	}
+	return nil
 }
 
 // relations collects the relations named anywhere in a plan.

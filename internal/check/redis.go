@@ -101,10 +101,19 @@ func (c *redisCheck) masters(ctx context.Context, rdb redis.UniversalClient) boo
 			return err
 		}
 		after := time.Now()
+		said := fields(info)
+		cluster, err := clusterInfo(ctx, master, said)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
 		defer mu.Unlock()
-		c.master(master.Options().Addr, fields(info))
+		c.master(master.Options().Addr, said)
 		aboutClock(&c.section, there, before, after)
+		_, asCluster := rdb.(*redis.ClusterClient)
+		if !c.cluster(master.Options().Addr, cluster, asCluster) {
+			return nil // it answers no command with a key
+		}
 		return tryRights(ctx, master)
 	}
 	var err error
@@ -177,15 +186,18 @@ func (c *redisCheck) encryption() {
 }
 
 func (c *redisCheck) memory(info map[string]string) {
-	policy, limit := info["maxmemory_policy"], info["maxmemory"]
+	policy, limit, used := info["maxmemory_policy"], info["maxmemory"], info["used_memory_human"]
+	const evict = "CONFIG SET maxmemory-policy allkeys-lru, if nothing but caches lives there"
 	switch {
 	case limit == "0" || limit == "":
-		c.ok("eviction", "maxmemory is not set")
+		c.warn("maxmemory", fmt.Sprintf("not set, %s used: a cache grows until the machine has no memory left", used), "CONFIG SET maxmemory to what it may take; and "+evict)
+		return
 	case policy == "noeviction":
-		c.warn("eviction", fmt.Sprintf("noeviction at %s: when it is full, nothing more can be cached (deletes go on)", info["maxmemory_human"]), "CONFIG SET maxmemory-policy allkeys-lru, if nothing but caches lives there")
+		c.warn("eviction", fmt.Sprintf("noeviction at %s: when it is full, nothing more can be cached (deletes go on)", info["maxmemory_human"]), evict)
 	default:
-		c.ok("eviction", "%s at %s", policy, info["maxmemory_human"])
+		c.ok("eviction", "%s", policy)
 	}
+	c.ok("maxmemory", "%s of %s used", used, info["maxmemory_human"])
 }
 
 // tryRights tries what Freshet does on a key that nobody has.

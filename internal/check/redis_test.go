@@ -30,11 +30,13 @@ func TestRedisLines(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	expect(t, report, "cache", "maxmemory", check.Warn, "not set")
 	set("maxmemory", "100mb")
 	set("maxmemory-policy", "noeviction")
 	expect(t, b.check(t), "cache", "eviction", check.Warn, "noeviction")
 	set("maxmemory-policy", "allkeys-lru") // the remedy
 	expect(t, b.check(t), "cache", "eviction", check.OK, "allkeys-lru")
+	expect(t, b.check(t), "cache", "maxmemory", check.OK, "of 100.00M used")
 
 	// A user that may do too little, and then what the remedy grants.
 	url := b.cfg.CacheURL
@@ -98,6 +100,26 @@ func TestRedisCluster(t *testing.T) {
 	if masters != 3 {
 		t.Errorf("got %d masters, want 3\n%s", masters, text(t, report))
 	}
+	expect(t, report, "cache", "cluster", check.OK, "all slots served by 3 masters")
+
+	// One of its masters alone.
+	b.cfg.CacheURL = cluster.Node(0).URL()
+	expect(t, b.check(t), "cache", "cluster", check.Fail, "is one of 3 masters")
+
+	// One is gone.
+	b.cfg.CacheURL = cluster.URL()
+	if err := cluster.Kill(2); err != nil {
+		t.Fatal(err)
+	}
+	servertest.Eventually(t, patience, func() (bool, string) {
+		report := b.check(t)
+		for _, l := range report.Lines {
+			if l.Check == "cluster" && l.Status == check.Fail && strings.Contains(l.Text, "in state fail") && strings.Contains(l.Remedy, "redis-cli --cluster check") {
+				return true, ""
+			}
+		}
+		return false, text(t, report)
+	})
 }
 
 func TestRedisSentinel(t *testing.T) {

@@ -14,6 +14,12 @@ import (
 // rights checks what our role may do on the server as a whole.
 func (c *postgresCheck) rights(ctx context.Context) {
 	role := catalog.QuoteIdent(c.role.Name)
+	if c.role.Superuser {
+		c.server.warn("role", c.role.Name+" is a superuser, which Freshet does not need to be",
+			"make a role with LOGIN, REPLICATION, pg_read_all_stats and SELECT on the tables of the rules: deploy/sql/role.sql")
+	} else {
+		c.server.ok("role", "%s is no superuser", c.role.Name)
+	}
 	c.replication(ctx, role)
 	if c.role.ReadAllStats {
 		c.server.ok("pg_read_all_stats", "granted")
@@ -42,6 +48,7 @@ func (c *postgresCheck) replication(ctx context.Context, role string) {
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
+		c.replicates = true
 		c.server.ok("replication", "the role may open replication connections")
 		c.senders()
 	case errors.As(err, &refused) && refused.Code == "53300":

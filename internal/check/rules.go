@@ -44,6 +44,7 @@ func (c *postgresCheck) aboutRules(ctx context.Context) {
 		tables = append(tables, t)
 	}
 	c.readable(named)
+	c.rowSecurity(ctx, named)
 	c.queries(ctx, all, names)
 	c.publication(ctx, tables)
 }
@@ -83,7 +84,7 @@ func (c *postgresCheck) table(t *catalog.Table, mend *mending) {
 		return
 	}
 	weakest, _ := t.Weakest()
-	text := "replica identity " + describe(weakest)
+	text := "replica identity " + describe(weakest) + c.oldValues(t.Name, weakest)
 	switch {
 	case t.Kind == catalog.Partitioned:
 		text += fmt.Sprintf(", as far as all %d partitions have it", len(t.Descendants))
@@ -101,6 +102,31 @@ func (c *postgresCheck) table(t *catalog.Table, mend *mending) {
 	c.rules.ok(check, "%s", text)
 }
 
+// oldValues says of which columns of the rules the old value is known.
+func (c *postgresCheck) oldValues(name cdc.TableName, identity catalog.Identity) string {
+	var known, unknown []string
+	for _, need := range c.set.Needs() {
+		for _, column := range need.Columns {
+			switch {
+			case need.Table != name:
+			case identity.Covers(column):
+				known = append(known, column)
+			default:
+				unknown = append(unknown, column)
+			}
+		}
+	}
+	text := ""
+	if len(known) > 0 {
+		text = ", which tells the old " + strings.Join(known, ", ")
+	}
+	if len(unknown) > 0 {
+		// Or else the rules would have been refused.
+		text += fmt.Sprintf("; not %s, which no rule needs to be exact", strings.Join(unknown, ", "))
+	}
+	return text
+}
+
 func describe(i catalog.Identity) string {
 	if i.Kind == catalog.IdentityFull {
 		return "full"
@@ -110,27 +136,67 @@ func describe(i catalog.Identity) string {
 
 // readable checks SELECT on the tables, all in one line.
 func (c *postgresCheck) readable(named map[cdc.TableName]*catalog.Table) {
-	var missing []string
-	schemas := make(map[string]bool)
-	for name, t := range named {
-		if !t.Readable {
-			missing = append(missing, catalog.Quote(name))
-			schemas[name.Schema] = true
-		}
-	}
+	missing := unreadable(named)
 	if len(missing) == 0 {
 		c.rules.ok("select", "the role may read all tables of the rules")
 		return
 	}
-	slices.Sort(missing)
-	role := catalog.QuoteIdent(c.role.Name)
-	var sql []string
-	for schema := range schemas {
-		sql = append(sql, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", catalog.QuoteIdent(schema), role))
+	c.unreadable = true
+	quoted := make([]string, len(missing))
+	for i, name := range missing {
+		quoted[i] = catalog.Quote(name)
 	}
-	slices.Sort(sql)
-	sql = append(sql, fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", strings.Join(missing, ", "), role))
-	c.rules.fail("select", fmt.Sprintf("the role may not read %s", strings.Join(missing, ", ")), "", sql...)
+	c.rules.fail("select", fmt.Sprintf("the role may not read %s", strings.Join(quoted, ", ")), "", grants(missing, c.role.Name)...)
+}
+
+// rowSecurity warns of policies that hide rows from our role. Replication has
+// all of them; only what queries see differs.
+func (c *postgresCheck) rowSecurity(ctx context.Context, named map[cdc.TableName]*catalog.Table) {
+	var hidden []string
+	for name, t := range named {
+		var active bool
+		if err := c.db.QueryRow(ctx, "SELECT row_security_active($1::oid)", t.OID).Scan(&active); err != nil {
+			c.rules.fail("row security", oneLine(err), "")
+			return
+		}
+		if active {
+			hidden = append(hidden, name.String())
+		}
+	}
+	if len(hidden) == 0 {
+		return
+	}
+	slices.Sort(hidden)
+	c.rules.warn("row security", fmt.Sprintf("policies may hide rows of %s from the role: a lookup that finds none removes more than it has to", strings.Join(hidden, ", ")),
+		"let the role see all rows, by a policy or for all tables", "ALTER ROLE "+catalog.QuoteIdent(c.role.Name)+" BYPASSRLS")
+}
+
+// unreadable returns the tables that our role may not read, sorted.
+func unreadable(named map[cdc.TableName]*catalog.Table) []cdc.TableName {
+	var missing []cdc.TableName
+	for name, t := range named {
+		if !t.Readable {
+			missing = append(missing, name)
+		}
+	}
+	slices.SortFunc(missing, func(a, b cdc.TableName) int { return strings.Compare(catalog.Quote(a), catalog.Quote(b)) })
+	return missing
+}
+
+// grants returns the statements that let a role read tables.
+func grants(tables []cdc.TableName, role string) []string {
+	var sql, quoted []string
+	for _, name := range tables {
+		usage := fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", catalog.QuoteIdent(name.Schema), catalog.QuoteIdent(role))
+		if !slices.Contains(sql, usage) {
+			sql = append(sql, usage)
+		}
+		quoted = append(quoted, catalog.Quote(name))
+	}
+	if len(quoted) == 0 {
+		return nil
+	}
+	return append(sql, fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", strings.Join(quoted, ", "), catalog.QuoteIdent(role)))
 }
 
 // statement strips what ends a statement, as lines add it again.

@@ -211,6 +211,22 @@ func TestLookups(t *testing.T) {
 		Table: "clients", Name: "second", Lookup: `select o.id from orders o where o.client_id = {id}`, Invalidate: []string{"seen:{id}"},
 	})
 	expect(t, b.check(t), "rules", "lookup of second", check.OK, "every table")
+
+	// A table without a rule, which the role may not read, nor its schema.
+	b.rules[1].Lookup = lookup.Lookup
+	b.run(t, `CREATE SCHEMA apart`, `CREATE TABLE apart.regions (id int)`)
+	for _, lookup := range []string{`select id from apart.regions where id = {region}`, `select id from regions where id = {region}`} {
+		b.rules[len(b.rules)-1].Lookup = lookup
+		report = b.check(t)
+		refused := expect(t, report, "rules", "lookup of second", check.Fail, "Postgres refuses the query")
+		if report.Invalid {
+			t.Error("a right that is missing is no wrong configuration")
+		}
+		b.run(t, refused.SQL...)
+		b.run(t, `ALTER ROLE `+role+` SET search_path = public, apart`)
+		expect(t, b.check(t), "rules", "lookup of second", check.Warn, "apart.regions")
+		b.run(t, `REVOKE ALL ON apart.regions FROM `+role, `REVOKE ALL ON SCHEMA apart FROM `+role)
+	}
 }
 
 func TestWarmQueries(t *testing.T) {

@@ -9,27 +9,27 @@ import (
 
 // slot checks the replication slot, or that there is room for it. It comes
 // after the publication, which must be there first: the slot reads it as it was
-// at each position.
-func (c *postgresCheck) slot(ctx context.Context) {
+// at each position. It returns the slot, or nil.
+func (c *postgresCheck) slot(ctx context.Context) *catalog.Slot {
 	slot, err := catalog.ReadSlot(ctx, c.db, c.cfg.Slot)
 	if err != nil {
 		c.publishing.fail("slot", err.Error(), "")
-		return
+		return nil
 	}
 	name := c.cfg.Slot
 	switch {
 	case slot == nil:
 		c.noSlot()
-		return
+		return nil
 	case slot.Plugin != "pgoutput":
 		c.publishing.fail("slot", fmt.Sprintf("%s belongs to something else: it has plugin %q, not pgoutput", name, slot.Plugin), "choose another name in postgres.slot")
-		return
+		return nil
 	case slot.Database != c.info.Database:
 		c.publishing.fail("slot", fmt.Sprintf("%s is of database %s", name, slot.Database), "choose another name in postgres.slot")
-		return
+		return nil
 	case slot.Temporary:
 		c.publishing.fail("slot", name+" is temporary: it ends with the session that made it", "choose another name in postgres.slot, or end that session")
-		return
+		return nil
 	case slot.Lost() && c.cfg.Manage:
 		c.publishing.warn("slot", name+" was given up by the server: it will be created again and the coverage of all rules flushed", "")
 	case slot.Lost():
@@ -46,6 +46,7 @@ func (c *postgresCheck) slot(ctx context.Context) {
 		c.publishing.ok("slot", "%s, confirmed to %s, keeps %s of WAL, nobody reads it now", name, slot.Confirmed, size(slot.Retained))
 	}
 	c.publishing.ok("max_replication_slots", "ours is one of %d, of %d", c.info.Slots, c.info.MaxSlots)
+	return slot
 }
 
 func (c *postgresCheck) noSlot() {
@@ -61,5 +62,11 @@ func (c *postgresCheck) noSlot() {
 		c.publishing.ok("slot", "%s will be created", c.cfg.Slot)
 		return
 	}
-	c.publishing.fail("slot", c.cfg.Slot+" does not exist, and postgres.manage is false", "after the publication", catalog.CreateSlotSQL(c.cfg.Slot))
+	const text, sql = " does not exist, and postgres.manage is false", " WHERE current_setting('wal_level') = 'logical'"
+	if c.info.WALLevel == "logical" {
+		c.publishing.fail("slot", c.cfg.Slot+text, "after the publication", catalog.CreateSlotSQL(c.cfg.Slot))
+		return
+	}
+	// So that the rest of the script runs where this cannot.
+	c.publishing.fail("slot", c.cfg.Slot+text, "after the publication, and once more after the restart", catalog.CreateSlotSQL(c.cfg.Slot)+sql)
 }

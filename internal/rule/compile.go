@@ -139,11 +139,19 @@ func (rc *ruleCompiler) ops() {
 }
 
 func (rc *ruleCompiler) columnLists() {
+	var unknown []string
 	for i, name := range rc.cfg.Changed {
 		path := fmt.Sprintf("%s.changed[%d]", rc.path, i)
 		if rc.tableColumn(path, 0, len(name), name) {
 			rc.rule.changed = append(rc.rule.changed, rc.plan.slot(name))
+			if rc.table != nil && !rc.table.identifies(name) {
+				unknown = append(unknown, name)
+			}
 		}
+	}
+	if len(unknown) > 0 {
+		rc.warn(rc.path+".changed", "the old value of "+strings.Join(unknown, " and ")+" is not in the replica identity: every UPDATE counts as a change of it",
+			"give "+formatTable(rc.rule.table)+" REPLICA IDENTITY FULL, or remove changed")
 	}
 	if len(rc.cfg.Changed) > 0 && !rc.rule.counts(cdc.Update) {
 		rc.fail(rc.path+".changed", mistake{message: "changed says which updates count, but ops has no update", remedy: "remove it, or add update to ops"})

@@ -82,8 +82,10 @@ func unquote(text string) (name string, n int, ok bool) {
 	return "", len(text), false
 }
 
-// formatTable writes a name so that ParseTable reads it back, as briefly as
+// FormatTable writes a name so that ParseTable reads it back, as briefly as
 // possible.
+func FormatTable(t cdc.TableName) string { return formatTable(t) }
+
 func formatTable(t cdc.TableName) string {
 	quote := func(s string) string {
 		if s == "" || strings.ContainsAny(s, `."`) {

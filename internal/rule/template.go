@@ -261,6 +261,10 @@ func quoteText(text string) string {
 	return strconv.Quote(text)
 }
 
+// FormatPlaceholder writes the placeholder of a column, quoted where its name
+// needs that.
+func FormatPlaceholder(column string) string { return formatHole(placeholder{column: column}) }
+
 // formatHole writes a placeholder's column as a template would, for messages.
 func formatHole(h placeholder) string {
 	column := h.column

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/freshet-dev/freshet/internal/catalog"
+	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/check"
 	"github.com/freshet-dev/freshet/internal/rule"
 	"github.com/freshet-dev/freshet/internal/stream"
@@ -22,19 +24,27 @@ import (
 // compile reads the schema, waiting for a Postgres that is away, and compiles
 // the rules against it.
 func compile(ctx context.Context, cfg Config, pool *pgxpool.Pool) (*rule.Set, error) {
-	var schema rule.Schema
-	err := waitFor(ctx, cfg, "postgres", func(ctx context.Context) (temporary bool, err error) {
-		err = pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
-			tables, err := catalog.AllTables(ctx, c)
-			schema = check.Schema(tables)
-			return err
+	var tables map[cdc.TableName]*catalog.Table
+	ask := func(question func(*pgxpool.Conn) error) error {
+		return waitFor(ctx, cfg, "postgres", func(ctx context.Context) (temporary bool, err error) {
+			err = pool.AcquireFunc(ctx, question)
+			return away(err), err
 		})
-		return away(err), err
+	}
+	err := ask(func(c *pgxpool.Conn) (err error) {
+		tables, err = catalog.AllTables(ctx, c)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the schema: %w", err)
 	}
-	return cfg.Compile(schema)
+	rules, err := cfg.Compile(check.Schema(tables))
+	if err != nil || !slices.Contains(cfg.Roles, RoleInvalidator) {
+		return rules, err
+	}
+	// A lookup that is refused each time would widen each row that needs it.
+	err = ask(func(c *pgxpool.Conn) error { return check.Lookups(ctx, c.Conn(), tables, rules) })
+	return rules, err
 }
 
 func openStream(ctx context.Context, cfg Config) (s *stream.Stream, err error) {

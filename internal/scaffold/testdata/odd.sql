@@ -1,0 +1,28 @@
+-- What schemas have that is not in the textbook.
+CREATE TABLE events (id bigint, day date, device_id int NOT NULL, PRIMARY KEY (day, id)) PARTITION BY RANGE (day);
+CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01') PARTITION BY RANGE (id);
+CREATE TABLE events_2026_a PARTITION OF events_2026 FOR VALUES FROM (0) TO (1000);
+CREATE TABLE events_2027 PARTITION OF events FOR VALUES FROM ('2027-01-01') TO ('2028-01-01');
+CREATE TABLE keyless (id int) PARTITION BY RANGE (id);
+CREATE TABLE devices (id int PRIMARY KEY, "serial no" text UNIQUE, "a ${b}"  text UNIQUE, created_on date, tenant_id int);
+ALTER TABLE events ADD FOREIGN KEY (device_id) REFERENCES devices;
+CREATE TABLE "freshet" (id int PRIMARY KEY);
+CREATE TABLE "true" ("old" int PRIMARY KEY);
+CREATE TABLE "Device" (id int PRIMARY KEY);
+CREATE TABLE "it's * {odd}" ("x""y" int PRIMARY KEY);
+CREATE SCHEMA "my.schema";
+CREATE TABLE "my.schema".devices (id int PRIMARY KEY, region text, code text, UNIQUE (region, code));
+CREATE UNLOGGED TABLE scratch (id int PRIMARY KEY);
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE heirs (more int) INHERITS (parents);
+ALTER TABLE heirs ADD PRIMARY KEY (id);
+CREATE TABLE nothing (id int PRIMARY KEY);
+ALTER TABLE nothing REPLICA IDENTITY NOTHING;
+CREATE TABLE computed (a int, b int GENERATED ALWAYS AS (a + 1) STORED PRIMARY KEY);
+CREATE TABLE schema_migrations (version text PRIMARY KEY);
+CREATE VIEW everything AS SELECT * FROM devices;
+CREATE TABLE shops (id int PRIMARY KEY);
+CREATE TABLE stock (shop_id int REFERENCES shops, sku text, quantity int, PRIMARY KEY (shop_id, sku));
+CREATE TABLE prices (shop_id int, sku text, since date, price numeric, PRIMARY KEY (shop_id, sku, since), FOREIGN KEY (shop_id, sku) REFERENCES stock);
+CREATE TABLE spatial_ref_sys (srid int PRIMARY KEY);
+ALTER EXTENSION plpgsql ADD TABLE spatial_ref_sys;
