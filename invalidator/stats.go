@@ -45,7 +45,7 @@ func (v *Invalidator) Status() Status {
 		s.Reason = "the change stream has a hole (" + st.hole + "); what the slot still has is sent again, the rest is flushed"
 	}
 	s.ChangesPerSecond = st.rate.perSecond(now)
-	s.WarmPublished, s.WarmDropped = v.warming.counts()
+	s.WarmPublished, s.WarmMerged, s.WarmDropped = v.warming.counts()
 	s.Latency = st.latency.percentiles()
 	s.LatencyBuckets = st.latency.buckets()
 	return s

@@ -48,6 +48,7 @@ type Status struct {
 
 	WarmTasks     int64 `json:"warm_tasks"`     // keys that a warmer was to fill again
 	WarmPublished int64 `json:"warm_published"` // of these, taken by their stream
+	WarmMerged    int64 `json:"warm_merged"`    // that gave way to a later one of the same key
 	WarmDropped   int64 `json:"warm_dropped"`   // and lost, for each of which a reader misses
 
 	Rules []RuleCount `json:"rules,omitempty"` // by rule

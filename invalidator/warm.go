@@ -80,9 +80,9 @@ func (w *warming) offer(r *rule.Result, done cache.Applied) (made int) {
 }
 
 // counts returns what became of the tasks.
-func (w *warming) counts() (published, dropped int64) {
+func (w *warming) counts() (published, merged, dropped int64) {
 	if w == nil {
-		return 0, 0
+		return 0, 0, 0
 	}
 	return w.publisher.Counts()
 }

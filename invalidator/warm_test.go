@@ -29,7 +29,7 @@ var warmRules = []rule.Config{
 // published waits until the stream has all tasks that were made, and returns them.
 func (w *world) warmTasks(v *running) (tasks []stream.WarmTask) {
 	w.t.Helper()
-	v.within(waiting, "warm tasks", func(s invalidator.Status) bool { return s.WarmPublished+s.WarmDropped == s.WarmTasks })
+	v.within(waiting, "warm tasks", func(s invalidator.Status) bool { return s.WarmPublished+s.WarmMerged+s.WarmDropped == s.WarmTasks })
 	q, err := w.stream.WarmQueue(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)

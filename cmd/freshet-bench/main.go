@@ -88,9 +88,10 @@ both at once.`,
 	warmCommand := &cobra.Command{
 		Use:   "warm",
 		Short: "Hammer warm keys: queries a second, and what warming costs the invalidation",
-		Long: `Updates a few rows at a steady rate each, whose keys readers keep putting back, with
-warming switched off and on in turn. It counts the warmer's queries in any second, and
-compares the time from commit to removed key.`,
+		Long: `Updates a few rows at a steady rate each, whose keys readers keep putting back: with
+warming switched off, with tasks that nobody takes (as if the warmers were on other
+machines), and with a warmer in the process, in turn. It counts the warmer's queries
+in any second, and compares the time from commit to removed key.`,
 		Example: "  freshet-bench warm --keys 10 --updates 500 --rate 200 --for 10s",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

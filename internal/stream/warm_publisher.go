@@ -16,6 +16,9 @@ const (
 	// warmWaiting is how many tasks wait to be published at most; beyond that they
 	// are dropped.
 	warmWaiting = 8192
+	// warmEvery is how often the task of one key is published at most: what changes
+	// more often is not worth the work, which competes with the invalidations'.
+	warmEvery = 50 * time.Millisecond
 	// warmOnTheWay is how many have no acknowledgement yet.
 	warmOnTheWay   = 512
 	warmAckTime    = 5 * time.Second
@@ -30,12 +33,17 @@ type WarmPublisher struct {
 	queue   chan WarmTask
 	unready atomic.Bool // the stream is to be looked for before the next task
 
-	published, dropped atomic.Int64
+	// Keys whose task was published since the last tick, and the tasks that have come
+	// for them since. Run's own.
+	recent map[string]struct{}
+	kept   map[string]WarmTask
+
+	published, merged, dropped atomic.Int64
 }
 
 // NewWarmPublisher returns a publisher. Run makes it work.
 func (s *Stream) NewWarmPublisher() (*WarmPublisher, error) {
-	p := &WarmPublisher{s: s, queue: make(chan WarmTask, warmWaiting)}
+	p := &WarmPublisher{s: s, queue: make(chan WarmTask, warmWaiting), recent: map[string]struct{}{}, kept: map[string]WarmTask{}}
 	p.unready.Store(true)
 	var err error
 	p.js, err = jetstream.New(s.nc,
@@ -59,26 +67,67 @@ func (p *WarmPublisher) Offer(tasks []WarmTask) {
 	}
 }
 
-// Counts returns how many tasks the stream has taken, and how many were dropped.
-func (p *WarmPublisher) Counts() (published, dropped int64) {
-	return p.published.Load(), p.dropped.Load()
+// Counts returns how many tasks the stream has taken, how many gave way to a later one
+// of the same key, and how many were dropped.
+func (p *WarmPublisher) Counts() (published, merged, dropped int64) {
+	return p.published.Load(), p.merged.Load(), p.dropped.Load()
 }
 
-// Run publishes what is offered until ctx ends.
+// Run publishes what is offered until ctx ends: a key's first task at once, and then
+// the last one of every 50 ms.
 func (p *WarmPublisher) Run(ctx context.Context) error {
 	defer p.js.CleanupPublisher()
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	ticking := true
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case t := <-p.queue:
-			if p.unready.Load() && !p.ensure(ctx) {
-				p.dropped.Add(1)
-				continue
+			p.take(ctx, t)
+			if !ticking {
+				tick.Reset(warmEvery)
+				ticking = true
 			}
-			p.publish(t)
+		case <-tick.C:
+			clear(p.recent)
+			for key, t := range p.kept {
+				p.send(ctx, t)
+				p.recent[key] = struct{}{}
+			}
+			clear(p.kept)
+			if ticking = len(p.recent) > 0; ticking {
+				tick.Reset(warmEvery)
+			}
 		}
 	}
+}
+
+func (p *WarmPublisher) take(ctx context.Context, t WarmTask) {
+	if _, waits := p.kept[t.Key]; waits {
+		p.merged.Add(1)
+		p.kept[t.Key] = t
+		return
+	}
+	switch _, recent := p.recent[t.Key]; {
+	case !recent:
+		p.send(ctx, t)
+		p.recent[t.Key] = struct{}{}
+	case len(p.kept) < warmWaiting:
+		p.kept[t.Key] = t
+	default:
+		p.dropped.Add(1)
+	}
+}
+
+// send publishes a task if its stream is there.
+func (p *WarmPublisher) send(ctx context.Context, t WarmTask) {
+	if p.unready.Load() && !p.ensure(ctx) {
+		p.dropped.Add(1)
+		return
+	}
+	p.publish(t)
 }
 
 // ensure looks for the stream, and pauses where it cannot be had.
