@@ -135,7 +135,7 @@ func TestBoundsWithoutAnInvalidator(t *testing.T) {
 		}
 		return got, status
 	}
-	written, _, token, err := a.do(http.MethodPut, "/orders/1", "")
+	_, _, token, err := a.do(http.MethodPut, "/orders/1", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestBoundsWithoutAnInvalidator(t *testing.T) {
 	})
 
 	v.kill()
-	written, _, token, err = a.do(http.MethodPut, "/orders/1", "")
+	written, _, token, err := a.do(http.MethodPut, "/orders/1", "")
 	if err != nil {
 		t.Fatal(err)
 	}

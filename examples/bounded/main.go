@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"os"
 	"os/signal"
 	"time"
@@ -23,7 +22,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Getenv("DATABASE_URL"), os.Getenv("REDIS_URL"), time.Second, os.Stdout); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -55,7 +55,9 @@ func run(ctx context.Context, databaseURL, redisURL string, pause time.Duration,
 		// The same bound for a caller that must not burden the database: an error.
 		_, err = cache.Get[string](ctx, c, "note:1", cache.Within(2*time.Second), cache.OrStaleError())
 		refused := errors.Is(err, cache.ErrStale)
-		fmt.Fprintf(out, "from the %s; refused to those who take nothing else: %v\n", from, refused)
+		if _, err := fmt.Fprintf(out, "from the %s; refused to those who take nothing else: %v\n", from, refused); err != nil {
+			return err
+		}
 
 		select {
 		case <-ctx.Done():

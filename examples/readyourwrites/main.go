@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
 	"os"
 	"time"
 
@@ -18,7 +17,8 @@ import (
 
 func main() {
 	if err := run(context.Background(), os.Getenv("DATABASE_URL"), os.Getenv("REDIS_URL"), os.Stdout); err != nil {
-		log.Fatal(err)
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -62,7 +62,9 @@ func run(ctx context.Context, databaseURL, redisURL string, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "at once: own write seen: %v, from the %s\n", text == written, from)
+	if _, err := fmt.Fprintf(out, "at once: own write seen: %v, from the %s\n", text == written, from); err != nil {
+		return err
+	}
 
 	// A moment later Freshet has applied the change, and the cache can prove it.
 	for from == "database" {
@@ -70,6 +72,6 @@ func run(ctx context.Context, databaseURL, redisURL string, out io.Writer) error
 			return err
 		}
 	}
-	fmt.Fprintf(out, "a moment later: own write seen: %v, from the %s\n", text == written, from)
-	return nil
+	_, err = fmt.Fprintf(out, "a moment later: own write seen: %v, from the %s\n", text == written, from)
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -63,7 +64,7 @@ func (a *authors) one(ctx context.Context) error {
 		return err
 	}
 	a.tokens.Add(1)
-	key := v.key(fmt.Sprint(id))
+	key := v.key(strconv.Itoa(id))
 	if rand.IntN(2) == 0 {
 		return a.read(ctx, v, id, name, token) // at once
 	}
@@ -81,10 +82,10 @@ func (a *authors) one(ctx context.Context) error {
 
 // read reads what was written with its token.
 func (a *authors) read(ctx context.Context, v view, id int, name string, token cache.Token) error {
-	key, asked := v.key(fmt.Sprint(id)), false
+	key, asked := v.key(strconv.Itoa(id)), false
 	value, err := cache.GetOrSet(ctx, a.cache, key, v.ttl, func(ctx context.Context) (json.RawMessage, error) {
 		asked = true
-		return v.load(ctx, a.db, fmt.Sprint(id))
+		return v.load(ctx, a.db, strconv.Itoa(id))
 	}, cache.AtLeast(token))
 	if err != nil {
 		return err

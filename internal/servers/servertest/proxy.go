@@ -1,6 +1,7 @@
 package servertest
 
 import (
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -28,7 +29,7 @@ const (
 // NewProxy starts a proxy to a server's address for the length of the test.
 func NewProxy(t testing.TB, server string) *Proxy {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,8 @@ func NewProxy(t testing.TB, server string) *Proxy {
 		p.held[direction] = make(chan struct{})
 		close(p.held[direction])
 	}
-	p.running.Go(p.accept)
+	ctx := context.WithoutCancel(t.Context())
+	p.running.Go(func() { p.accept(ctx) })
 	t.Cleanup(p.close)
 	return p
 }
@@ -105,7 +107,7 @@ func (p *Proxy) close() {
 	p.running.Wait()
 }
 
-func (p *Proxy) accept() {
+func (p *Proxy) accept(ctx context.Context) {
 	for {
 		client, err := p.listener.Accept()
 		if err != nil {
@@ -114,7 +116,7 @@ func (p *Proxy) accept() {
 		p.mu.Lock()
 		to := p.to
 		p.mu.Unlock()
-		server, err := net.Dial("tcp", to)
+		server, err := new(net.Dialer).DialContext(ctx, "tcp", to)
 		if err != nil {
 			_ = client.Close() // the client sees what it would see of the server
 			continue
