@@ -45,11 +45,21 @@ func (s *applying) run(ctx context.Context, b beginning) error {
 	tick := time.NewTicker(moveEvery)
 	defer tick.Stop()
 	for {
+		batches, stopping := s.batches, (<-chan struct{})(nil)
+		if s.v.paused.Load() != nil {
+			// What is not taken stays in the stream. Orders go on.
+			batches, stopping = nil, s.stopping
+		}
 		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case b, ok := <-s.batches:
+		case <-stopping:
+			return s.move(ctx)
+		case <-s.v.unpaused:
+		case o := <-s.v.orders:
+			err = s.obey(ctx, o)
+		case b, ok := <-batches:
 			if !ok {
 				return s.move(ctx)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet-dev/freshet/cache"
@@ -27,6 +28,12 @@ type Invalidator struct {
 	stats   *stats
 	dead    *deadLetters
 	warming *warming // nil when no rule warms
+
+	orders chan *order // unbuffered: taken by whoever applies
+
+	paused   atomic.Pointer[stream.Pause] // nil while not paused
+	looked   chan struct{}                // closed once paused is known
+	unpaused chan struct{}                // size 1: look at paused again
 
 	observing sync.Mutex // held while Config.OnApplied runs
 	terms     int        // as the active one; only used by lead
@@ -51,6 +58,9 @@ func New(cfg Config, s *stream.Stream, a *cache.Applier, rules *rule.Set, lookup
 		rules:   rules,
 		lookups: lookups,
 		stats:   newStats(cfg.ID, rules.Names()),
+
+		orders: make(chan *order),
+		looked: make(chan struct{}), unpaused: make(chan struct{}, 1),
 	}
 	v.dead = &deadLetters{v: v}
 	var err error
@@ -67,6 +77,7 @@ func (v *Invalidator) Run(ctx context.Context) error {
 	v.stats.phase(StateWaiting)
 	defer v.stats.phase(StateStopped)
 	defer v.warming.start(ctx)()
+	defer v.heed(ctx)()
 	retry := backoff{min: 50 * time.Millisecond, max: 2 * time.Second}
 	for ctx.Err() == nil {
 		started := time.Now()
@@ -97,6 +108,11 @@ func (v *Invalidator) waiting(holder string) {
 // reading: from the position found on the masters until something makes it
 // necessary to look there again.
 func (v *Invalidator) lead(ctx context.Context) error {
+	select {
+	case <-v.looked:
+	case <-ctx.Done():
+		return nil
+	}
 	v.stats.phase(StateLoading)
 	v.stats.owner(v.cfg.ID)
 	defer v.stats.phase(StateWaiting)

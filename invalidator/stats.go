@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet/cache"
+	"github.com/freshet-dev/freshet/internal/stream"
 )
 
 // stats is what Status is made of. All sides of the invalidator write to it.
@@ -16,7 +17,8 @@ type stats struct {
 	hole    string
 	holed   bool
 	flushes int
-	behind  time.Time // since when patterns have been holding the position back; zero: they do not
+	pause   *stream.Pause // nil while not paused
+	behind  time.Time     // since when patterns have been holding the position back; zero: they do not
 	latency latencies
 	rate    rate
 }
@@ -44,6 +46,9 @@ func (v *Invalidator) Status() Status {
 	if s.State == StateBroken {
 		s.Reason = "the change stream has a hole (" + st.hole + "); what the slot still has is sent again, the rest is flushed"
 	}
+	if s.State == StatePaused {
+		s.Reason = "paused " + st.pause.String() + "; `freshet resume` continues, and nothing is lost meanwhile"
+	}
 	s.ChangesPerSecond = st.rate.perSecond(now)
 	s.WarmPublished, s.WarmMerged, s.WarmDropped = v.warming.counts()
 	s.Latency = st.latency.percentiles()
@@ -60,6 +65,8 @@ func (st *stats) state(now time.Time) State {
 		return st.away
 	case st.base == StateLoading:
 		return StateLoading
+	case st.pause != nil:
+		return StatePaused
 	case st.holed:
 		return StateBroken
 	case st.flushes > 0:
@@ -120,6 +127,20 @@ func (st *stats) calm(s State) bool {
 	}
 	st.away, st.s.Reason = "", ""
 	return true
+}
+
+func (st *stats) paused(p *stream.Pause) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.pause = p
+}
+
+// ordered counts what was invalidated without the stream.
+func (st *stats) ordered(t Targets, removed int) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.s.Ordered += int64(len(t.Keys) + len(t.Patterns) + len(t.Tags))
+	st.s.Removed += int64(removed)
 }
 
 func (st *stats) broken(holed bool, why string) {

@@ -20,6 +20,7 @@ const (
 	StateRedisFull State = "redis_full" // Redis refuses writes: deletes go on, the position stays
 	StateFlushing  State = "flushing"   // removing the coverage of rules
 	StateSweeping  State = "sweeping"   // patterns hold the position back
+	StatePaused    State = "paused"     // told to apply nothing; the stream and the slot keep everything
 	StateStopped   State = "stopped"    // Run has returned
 )
 
@@ -45,6 +46,7 @@ type Status struct {
 	Widened     int64 `json:"widened"`  // rows invalidated more broadly
 	DeadLetters int64 `json:"dead_letters"`
 	RedisErrors int64 `json:"redis_errors"`
+	Ordered     int64 `json:"ordered"` // targets invalidated by hand or by a replay
 
 	WarmTasks     int64 `json:"warm_tasks"`     // keys that a warmer was to fill again
 	WarmPublished int64 `json:"warm_published"` // of these, taken by their stream

@@ -12,6 +12,10 @@ type passWork struct {
 	patterns []string
 	entry    *entry
 	flush    *flush // nil for the patterns of a batch
+
+	// finished is told how many values the pass has removed, all its work's
+	// together. It may be nil and must not block.
+	finished func(removed int)
 }
 
 // sweeper runs passes over Redis one after the other, beside the applying
@@ -99,6 +103,11 @@ func (r *reading) sweepPatterns(ctx context.Context, work []passWork) error {
 	}
 	r.v.stats.pass(len(patterns), swept)
 	r.announcePatterns(patterns, int(swept.Removed))
+	for _, w := range work {
+		if w.finished != nil {
+			w.finished(int(swept.Removed))
+		}
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ const (
 	StateStarting     State = "starting"      // Run has not begun
 	StateIdle         State = "idle"          // no rule warms
 	StateActive       State = "active"        // taking tasks
+	StatePaused       State = "paused"        // told to take none
 	StateNATSDown     State = "nats_down"     // the stream of tasks is not to be had
 	StateRedisDown    State = "redis_down"    // Redis does not do what it is asked to
 	StatePostgresDown State = "postgres_down" // Postgres does not answer

@@ -17,6 +17,8 @@ const (
 	role = "warmer"
 	// nextWait is how long one request for a task waits.
 	nextWait = 5 * time.Second
+	// pausedWait is how often a paused worker looks whether it still is.
+	pausedWait = 250 * time.Millisecond
 	// probe is a key that never has a value: its lease shows whether Redis is well.
 	probe = "freshet-warmer-probe"
 	// askTime bounds a question to a server whether it is back.
@@ -36,6 +38,7 @@ type Warmer struct {
 
 	mu      sync.Mutex
 	queue   *stream.WarmQueue   // nil: to be asked for; guarded by mu
+	paused  bool                // told to take no tasks; guarded by mu
 	waiting map[string]struct{} // keys whose task has not taken the lease; guarded by mu
 }
 
@@ -69,6 +72,7 @@ func (w *Warmer) Run(ctx context.Context) error {
 	}
 	w.stats.phase(StateActive)
 	var workers sync.WaitGroup
+	workers.Go(func() { w.stream.WatchPaused(ctx, w.pause) })
 	for range w.cfg.Concurrency {
 		workers.Go(func() { w.work(ctx) })
 	}
@@ -80,6 +84,10 @@ func (w *Warmer) Run(ctx context.Context) error {
 func (w *Warmer) work(ctx context.Context) {
 	retry := backoff{min: 100 * time.Millisecond, max: 5 * time.Second}
 	for ctx.Err() == nil {
+		if w.isPaused() {
+			sleep(ctx, pausedWait)
+			continue
+		}
 		task, err := w.next(ctx)
 		if err != nil {
 			w.lost(StateNATSDown, err)
@@ -96,6 +104,24 @@ func (w *Warmer) work(ctx context.Context) {
 		}
 		retry.reset()
 	}
+}
+
+// pause heeds whether the instance is paused. Tasks wait in their stream.
+func (w *Warmer) pause(p *stream.Pause) {
+	w.mu.Lock()
+	w.paused = p != nil
+	w.mu.Unlock()
+	if p != nil {
+		w.stats.phase(StatePaused)
+	} else {
+		w.stats.phase(StateActive)
+	}
+}
+
+func (w *Warmer) isPaused() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.paused
 }
 
 // next waits for a task; nil when there was none for a while.

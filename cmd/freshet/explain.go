@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/config"
 	"github.com/freshet-dev/freshet/internal/rule"
 )
@@ -35,9 +32,13 @@ change is an update from that row; only the columns that differ need be given.`,
 			if err != nil {
 				return err
 			}
-			message, err := changeOf(args[0], args[1], old, cmd.Flags().Changed("old"), op)
+			text := rule.ChangeText{Table: args[0], Op: op, Row: []byte(args[1])}
+			if cmd.Flags().Changed("old") {
+				text.Old = []byte(old + " ") // an empty one is a mistake too
+			}
+			message, err := text.Message()
 			if err != nil {
-				return err
+				return usageErrorf("%w", err)
 			}
 			file, err := config.Load(path, os.LookupEnv)
 			if err != nil {
@@ -88,99 +89,4 @@ func tableNames(rules *rule.Set) []string {
 		names = append(names, n.Table.String())
 	}
 	return names
-}
-
-// changeOf builds the change message that the arguments describe.
-func changeOf(table, row, old string, hasOld bool, op string) (*cdc.Message, error) {
-	name, err := rule.ParseTable(table)
-	if err != nil {
-		return nil, usageErrorf("TABLE: %w", err)
-	}
-	newRow, err := rowOf("JSON", row)
-	if err != nil {
-		return nil, err
-	}
-	var oldRow cdc.Row
-	if hasOld {
-		if oldRow, err = rowOf("--old", old); err != nil {
-			return nil, err
-		}
-	}
-	if op == "" {
-		op = string(cdc.Insert)
-		if hasOld {
-			op = string(cdc.Update)
-		}
-	}
-	change := cdc.Change{Op: cdc.Op(op)}
-	switch change.Op {
-	case cdc.Insert:
-		change.New, change.OldKnown = newRow, cdc.OldNone
-	case cdc.Update:
-		change.New, change.Old, change.OldKnown = newRow, oldRow, cdc.OldFull
-	case cdc.Delete:
-		change.Old, change.OldKnown = newRow, cdc.OldFull
-		if hasOld {
-			change.Old = oldRow
-		}
-	case cdc.Truncate:
-		change.OldKnown = cdc.OldNone
-	case cdc.Bulk:
-		fallthrough
-	default:
-		return nil, usageErrorf("--op %q: want insert, update, delete or truncate", op)
-	}
-	return &cdc.Message{
-		Schema: name.Schema, Table: name.Table,
-		Transactions: []cdc.Transaction{{}},
-		Changes:      []cdc.Change{change},
-	}, nil
-}
-
-// rowOf reads a JSON object as a row, keeping its order and its numbers as
-// they are written.
-func rowOf(where, text string) (cdc.Row, error) {
-	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
-	decoder.UseNumber()
-	token, err := decoder.Token()
-	if err != nil || token != json.Delim('{') {
-		return nil, usageErrorf("%s %s: want a JSON object such as '{\"id\":42}'", where, text)
-	}
-	var row cdc.Row
-	for decoder.More() {
-		token, err := decoder.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, usageErrorf("%s %s: not a JSON object: %v", where, text, err)
-		}
-		var raw json.RawMessage
-		if err := decoder.Decode(&raw); err != nil {
-			return nil, usageErrorf("%s: column %s: %w", where, name, err)
-		}
-		value, err := valueOf(raw)
-		if err != nil {
-			return nil, usageErrorf("%s: column %s: %w", where, name, err)
-		}
-		row = append(row, cdc.Column{Name: name, Value: value})
-	}
-	if _, err := decoder.Token(); err != nil {
-		return nil, usageErrorf("%s: %w", where, err)
-	}
-	return row, nil
-}
-
-func valueOf(raw json.RawMessage) (cdc.Value, error) {
-	switch raw[0] {
-	case 'n':
-		return cdc.Value{}, nil
-	case 't', 'f':
-		return cdc.Value{Kind: cdc.Bool, Text: string(raw)}, nil
-	case '"':
-		var text string
-		err := json.Unmarshal(raw, &text)
-		return cdc.Value{Kind: cdc.String, Text: text}, err
-	case '{', '[':
-		return cdc.Value{Kind: cdc.JSON, Text: string(raw)}, nil
-	}
-	return cdc.Value{Kind: cdc.Number, Text: string(raw)}, nil
 }

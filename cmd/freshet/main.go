@@ -97,7 +97,13 @@ from Redis.`,
 		newRunCommand(),
 		newCheckCommand(),
 		newExplainCommand(),
+		newStatusCommand(),
+		newTailCommand(),
+		newInvalidateCommand(),
+		newReplayCommand(),
 		newVerifyCommand(),
+		newPauseCommand(),
+		newResumeCommand(),
 		newVersionCommand(),
 	)
 	return root

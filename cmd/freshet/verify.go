@@ -133,9 +133,7 @@ func progressOn(out io.Writer) func(done, of int) {
 	return func(done, of int) {
 		if now := time.Now(); now.Sub(began) > 2*time.Second && now.Sub(drawn) > 100*time.Millisecond {
 			drawn = now
-			const width = 30
-			full := width * done / max(of, 1)
-			_, _ = fmt.Fprintf(out, "\r[%s%s] %d of %d keys\x1b[K", strings.Repeat("=", full), strings.Repeat(" ", width-full), done, of)
+			drawBar(out, done, of, "keys")
 		}
 	}
 }

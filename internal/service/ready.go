@@ -53,6 +53,12 @@ func (p *invalidatorPart) Ready() string {
 	switch s.State {
 	case invalidator.StateWaiting:
 		return ""
+	case invalidator.StatePaused:
+		// Told so, and ready while what that leaves behind is within the bound.
+		if lag := time.Since(s.Position.Time); s.Position.Time.IsZero() || lag > p.readyLag {
+			return reason(string(s.State), s.Reason, "")
+		}
+		return ""
 	case invalidator.StateActive, invalidator.StateSweeping:
 		if s.Position.Time.IsZero() {
 			return "has not reached a first mark of the stream yet; is a consumer running?"
@@ -73,7 +79,7 @@ func (p *warmerPart) Snapshot() any { return p.warmer.Status() }
 
 func (p *warmerPart) Ready() string {
 	switch s := p.warmer.Status(); s.State {
-	case warmer.StateActive, warmer.StateIdle:
+	case warmer.StateActive, warmer.StateIdle, warmer.StatePaused:
 		return ""
 	default:
 		return reason(string(s.State), s.Reason, "")

@@ -8,10 +8,12 @@ package service
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -68,6 +70,11 @@ type Config struct {
 	// ReadyLag is how far behind the process may be and still be ready.
 	// Defaults to 30s.
 	ReadyLag time.Duration
+	// ID names this process in status and to those who ask it something.
+	// Defaults to a random name.
+	ID string
+	// Version is the program's, for status. Defaults to 0.0.0-dev.
+	Version string
 	// Logger defaults to discarding everything.
 	Logger *slog.Logger
 	// OnStarted, if set, is called once everything is connected, before any
@@ -100,6 +107,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if len(cfg.Roles) == 0 {
 		cfg.Roles = Roles()
 	}
+	cfg.ID = cmp.Or(cfg.ID, randomID())
+	cfg.Version = cmp.Or(cfg.Version, "0.0.0-dev")
+	cfg.Invalidator.ID = cmp.Or(cfg.Invalidator.ID, "inv-"+cfg.ID)
 	cfg.Warmer.Name = cmp.Or(cfg.Warmer.Name, cfg.Stream.Name)
 	err := run(ctx, cfg)
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
@@ -170,6 +180,14 @@ func run(ctx context.Context, cfg Config) (err error) {
 		parts = append(parts, &warmerPart{warmer: w})
 		starts = append(starts, func() error { return w.Run(ctx) })
 	}
+	beacon := &monitor.Beacon{Instance: cfg.Stream.Name, ID: cfg.ID, Version: cfg.Version, Started: time.Now().UTC(), Subject: s.Subjects().Status, Logger: cfg.Logger}
+	asked := &control{
+		cfg: cfg, stream: s, rules: rules, invalidator: running.Invalidator,
+		reports: func() []monitor.Report { return beacon.Reports(parts...) },
+	}
+	starts = append(starts,
+		func() error { return asked.run(ctx) },
+		func() error { return beacon.Run(ctx, s.Conn(), parts...) })
 	server, err := monitor.Listen(ctx, cfg.HTTP, parts...)
 	if err != nil {
 		return err
@@ -184,6 +202,8 @@ func run(ctx context.Context, cfg Config) (err error) {
 	group.Go(func() error { return server.Run(ctx) })
 	return group.Wait()
 }
+
+func randomID() string { return strings.ToLower(rand.Text()[:8]) }
 
 // tables turns what the rules need into what the consumer publishes. bulk is
 // for the tables whose rules do not say.

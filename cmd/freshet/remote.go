@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/config"
+	"github.com/freshet-dev/freshet/internal/monitor"
+	"github.com/freshet-dev/freshet/internal/stream"
+)
+
+// flushTime is how long the server may take to know what is listened to.
+const flushTime = 10 * time.Second
+
+// remoteFlags say which running instance a command talks to. It does so over NATS
+// alone.
+type remoteFlags struct {
+	config, nats, name string
+}
+
+func (f *remoteFlags) add(cmd *cobra.Command) {
+	configFlag(cmd, &f.config)
+	cmd.Flags().StringVar(&f.nats, "nats", "", "`URL` of the NATS server, with --name instead of a configuration file")
+	cmd.Flags().StringVar(&f.name, "name", "", "`NAME` of the instance")
+}
+
+// remote is a connection to a running instance.
+type remote struct {
+	conn     *nats.Conn
+	subjects cdc.Subjects
+	me       string // how this client calls itself
+}
+
+// dial connects; the caller closes.
+func (f *remoteFlags) dial() (*remote, error) {
+	cfg := stream.Config{URL: f.nats, Name: f.name}
+	switch {
+	case f.nats != "" && f.name == "":
+		return nil, usageErrorf("--nats: name the instance too, with --name")
+	case f.nats == "":
+		file, err := config.Load(f.config, os.LookupEnv)
+		if err != nil {
+			return nil, err
+		}
+		cfg = file.StreamConfig()
+		if f.name != "" {
+			cfg.Name = f.name
+		}
+	}
+	cfg.ClientName = clientName()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	conn, err := stream.Dial(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%w; is the service running, and nats.url the server that it uses?", err)
+	}
+	return &remote{conn: conn, subjects: cdc.Subjects{Name: cfg.Name}, me: cfg.ClientName}, nil
+}
+
+func (r *remote) close() { r.conn.Close() }
+
+// clientName names the connection after whoever types.
+func clientName() string {
+	name := "freshet"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s@%s (freshet command, process %d)", name, host, os.Getpid())
+}
+
+// ask sends a control request and decodes its result.
+func (r *remote) ask(ctx context.Context, verb string, request, result any) error {
+	data, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 35*time.Second) // the service gives up before
+	defer cancel()
+	msg := nats.NewMsg(r.subjects.Control(verb))
+	msg.Data = data
+	msg.Header.Set(monitor.ClientHeader, r.me)
+	reply, err := r.conn.RequestMsgWithContext(ctx, msg)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("no process of instance %s answers %s: is it running, with an active invalidator? `freshet status` tells", r.subjects.Name, verb)
+	case err != nil:
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	var answer monitor.Answer
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return fmt.Errorf("%s: the answer cannot be read: %w", verb, err)
+	}
+	if !answer.OK {
+		if reply.Header.Get("Nats-Service-Error-Code") == "400" {
+			return usageErrorf("%s: %s", verb, answer.Error)
+		}
+		return fmt.Errorf("%s: %s", verb, answer.Error)
+	}
+	if result == nil {
+		return nil
+	}
+	return json.Unmarshal(answer.Result, result)
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/freshet-dev/freshet/cache/near"
+	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/rule"
+	"github.com/freshet-dev/freshet/internal/stream"
+)
+
+// tailBuffer is how many messages wait while the terminal is slow; beyond it some
+// are not shown, which is said.
+const tailBuffer = 4096
+
+func newTailCommand() *cobra.Command {
+	var flags remoteFlags
+	var output string
+	var changes, invalidations, events bool
+	var tables []string
+	cmd := &cobra.Command{
+		Use:   "tail",
+		Short: "Follow changes, invalidations and events as they happen",
+		Long: `Follows what a running instance publishes: row changes, what is invalidated
+because of them, and events. Without a flag all three. A slow terminal misses
+messages, which is said; nothing is delayed by it. Ctrl-C ends it.`,
+		Example: `  freshet tail
+  freshet tail --changes --table orders --table app.items
+  freshet tail --events -o json | jq .message`,
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := wantJSON(output)
+			if err != nil {
+				return err
+			}
+			if !changes && !invalidations && !events {
+				changes, invalidations, events = true, true, true
+			}
+			var names []cdc.TableName
+			for _, text := range tables {
+				name, err := rule.ParseTable(text)
+				if err != nil {
+					return usageErrorf("--table: %w", err)
+				}
+				names = append(names, name)
+			}
+			r, err := flags.dial()
+			if err != nil {
+				return err
+			}
+			defer r.close()
+			var subjects []string
+			if changes {
+				subjects = append(subjects, r.changeSubjects(names)...)
+			}
+			if invalidations {
+				subjects = append(subjects, "freshet."+r.subjects.Name+".invalidated.*")
+			}
+			if events {
+				subjects = append(subjects, "freshet."+r.subjects.Name+".events.*")
+			}
+			return r.tail(cmd.Context(), subjects, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	flags.add(cmd)
+	outputFlag(cmd, &output)
+	cmd.Flags().BoolVar(&changes, "changes", false, "row changes")
+	cmd.Flags().BoolVar(&invalidations, "invalidations", false, "keys, patterns and tags that were invalidated")
+	cmd.Flags().BoolVar(&events, "events", false, "events")
+	cmd.Flags().StringArrayVar(&tables, "table", nil, "changes of this `TABLE` only; may be given again")
+	return cmd
+}
+
+func (r *remote) changeSubjects(names []cdc.TableName) []string {
+	if len(names) == 0 {
+		return []string{"freshet." + r.subjects.Name + ".changes.>"}
+	}
+	subjects := make([]string, len(names))
+	for i, name := range names {
+		subjects[i] = r.subjects.Changes(name.Schema, name.Table)
+	}
+	return subjects
+}
+
+func (r *remote) tail(ctx context.Context, subjects []string, asJSON bool, out, errOut io.Writer) error {
+	messages := make(chan *nats.Msg, tailBuffer)
+	var subs []*nats.Subscription
+	for _, subject := range subjects {
+		sub, err := r.conn.ChanSubscribe(subject, messages)
+		if err != nil {
+			return fmt.Errorf("follow %s: %w", subject, err)
+		}
+		subs = append(subs, sub)
+	}
+	if err := r.conn.FlushTimeout(flushTime); err != nil {
+		return fmt.Errorf("follow: %w", err)
+	}
+	if _, err := fmt.Fprintf(errOut, "following %s; Ctrl-C ends it\n", strings.Join(subjects, ", ")); err != nil {
+		return err
+	}
+	lost := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-messages:
+			if err := r.show(out, m, asJSON); err != nil {
+				return err
+			}
+		case <-time.After(time.Second):
+		}
+		dropped := 0
+		for _, sub := range subs {
+			n, err := sub.Dropped()
+			if err != nil {
+				return fmt.Errorf("the connection to nats was lost: %w", err)
+			}
+			dropped += n
+		}
+		if dropped > lost {
+			lost = dropped
+			if _, err := fmt.Fprintf(errOut, "too fast for this terminal: %d messages so far were not shown\n", lost); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// show prints one message: as it came, or a line for people.
+func (r *remote) show(out io.Writer, m *nats.Msg, asJSON bool) error {
+	if asJSON {
+		_, err := fmt.Fprintf(out, "%s\n", m.Data)
+		return err
+	}
+	rest := strings.TrimPrefix(m.Subject, "freshet."+r.subjects.Name+".")
+	var lines []string
+	var err error
+	switch kind, _, _ := strings.Cut(rest, "."); kind {
+	case "changes":
+		lines, err = changeLines(m.Data)
+	case "invalidated":
+		lines, err = invalidatedLines(m.Data)
+	case "events":
+		var e stream.Event
+		err = json.Unmarshal(m.Data, &e)
+		lines = []string{fmt.Sprintf("event   %-14s %s", e.Kind, e.Message)}
+	}
+	if err != nil {
+		lines = []string{fmt.Sprintf("%s cannot be read: %v", m.Subject, err)}
+	}
+	now := time.Now().Format("15:04:05.000")
+	for _, line := range lines {
+		if _, err := fmt.Fprintf(out, "%s  %s\n", now, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func changeLines(data []byte) ([]string, error) {
+	var m cdc.Message
+	if err := cdc.Decode(data, &m); err != nil {
+		return nil, err
+	}
+	lines := make([]string, 0, len(m.Changes))
+	for i := range m.Changes {
+		c := &m.Changes[i]
+		row := c.New
+		if c.Op == cdc.Delete {
+			row = c.Old
+		}
+		lines = append(lines, fmt.Sprintf("change  %-14s %-8s %s", cdc.TableName{Schema: m.Schema, Table: m.Table}, c.Op, rowText(row)))
+	}
+	return lines, nil
+}
+
+// rowText shows a row's columns, each cut short.
+func rowText(row cdc.Row) string {
+	const most = 40 // bytes of a value
+	parts := make([]string, len(row))
+	for i, c := range row {
+		text := c.Value.Text
+		switch {
+		case c.Value.Kind == cdc.Null:
+			text = "null"
+		case len(text) > most:
+			text = strings.ToValidUTF8(text[:most], "") + "…"
+		}
+		parts[i] = c.Name + "=" + text
+	}
+	return strings.Join(parts, " ")
+}
+
+func invalidatedLines(data []byte) ([]string, error) {
+	b, _, err := near.Decode(data)
+	if err != nil || b == nil {
+		return nil, err // else a heartbeat
+	}
+	var names []string
+	names = append(names, b.Keys...)
+	names = append(names, b.Patterns...)
+	for _, tag := range b.Tags {
+		names = append(names, "tag "+tag)
+	}
+	if b.AllTags {
+		names = append(names, "all tags")
+	}
+	return []string{fmt.Sprintf("gone    by %s: %s", b.Sender, strings.Join(names, " "))}, nil
+}
