@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -233,7 +234,14 @@ func (c *Consumer) emit(kind, message string, fields map[string]any) {
 
 // announceGap announces a gap.
 func (c *Consumer) announceGap(g *gap) {
-	c.status.update(func(s *Status) { s.Gaps++ })
+	c.status.update(func(s *Status) {
+		s.Gaps++
+		s.GapReasons = maps.Clone(s.GapReasons) // snapshots share it
+		if s.GapReasons == nil {
+			s.GapReasons = map[string]uint64{}
+		}
+		s.GapReasons[g.Reason]++
+	})
 	c.emit("gap", "changes may be missing: "+g.Detail+"; the caches are flushed",
 		map[string]any{"id": g.ID, "reason": g.Reason, "tables": g.Tables})
 }

@@ -23,33 +23,34 @@ const (
 
 // Status is a snapshot of a consumer.
 type Status struct {
-	State       State         `json:"state"`
-	Since       time.Time     `json:"since"` // when State was entered
-	Slot        string        `json:"slot"`
-	Publication string        `json:"publication"`
-	Epoch       cdc.Epoch     `json:"epoch"`
-	Received    cdc.LSN       `json:"received"`           // the WAL position that the stream has been read to
-	Published   cdc.LSN       `json:"published"`          // the last mark published
-	Applied     cdc.LSN       `json:"applied"`            // the invalidator's watermark
-	Confirmed   cdc.LSN       `json:"confirmed"`          // what Postgres was told it may forget
-	WALEnd      cdc.LSN       `json:"wal_end"`            // the server's WAL position, as last asked
-	LagBytes    int64         `json:"lag_bytes"`          // WALEnd minus Confirmed
-	MarkTime    time.Time     `json:"mark_time,omitzero"` // everything committed before it is published
-	Lag         time.Duration `json:"-"`                  // age of MarkTime
-	LagSeconds  float64       `json:"lag_seconds"`
-	Retained    int64         `json:"retained_wal"`
-	Changes     uint64        `json:"changes"`  // row changes published since the start
-	Messages    uint64        `json:"messages"` // messages published since the start
-	Rate        float64       `json:"rate"`     // row changes published per second, over the last seconds
-	Tables      []TableCount  `json:"tables,omitempty"`
-	Governor    bool          `json:"governor"`           // retained WAL has passed max_wal: confirming what is published
-	Gaps        uint64        `json:"gaps"`               // gaps declared since the start
-	Visibility  Histogram     `json:"visibility"`         // how long transactions were held until they were visible
-	PendingGaps int           `json:"pending_gaps"`       // gaps that the invalidator has not finished yet
-	TablesAt    time.Time     `json:"tables_at,omitzero"` // when the tables were last compared with what is recorded of them
-	LastError   string        `json:"last_error,omitempty"`
-	Remedy      string        `json:"remedy,omitempty"`
-	ErrorAt     time.Time     `json:"error_at,omitzero"`
+	State       State             `json:"state"`
+	Since       time.Time         `json:"since"` // when State was entered
+	Slot        string            `json:"slot"`
+	Publication string            `json:"publication"`
+	Epoch       cdc.Epoch         `json:"epoch"`
+	Received    cdc.LSN           `json:"received"`           // the WAL position that the stream has been read to
+	Published   cdc.LSN           `json:"published"`          // the last mark published
+	Applied     cdc.LSN           `json:"applied"`            // the invalidator's watermark
+	Confirmed   cdc.LSN           `json:"confirmed"`          // what Postgres was told it may forget
+	WALEnd      cdc.LSN           `json:"wal_end"`            // the server's WAL position, as last asked
+	LagBytes    int64             `json:"lag_bytes"`          // WALEnd minus Confirmed
+	MarkTime    time.Time         `json:"mark_time,omitzero"` // everything committed before it is published
+	Lag         time.Duration     `json:"-"`                  // age of MarkTime
+	LagSeconds  float64           `json:"lag_seconds"`
+	Retained    int64             `json:"retained_wal"`
+	Changes     uint64            `json:"changes"`  // row changes published since the start
+	Messages    uint64            `json:"messages"` // messages published since the start
+	Rate        float64           `json:"rate"`     // row changes published per second, over the last seconds
+	Tables      []TableCount      `json:"tables,omitempty"`
+	Governor    bool              `json:"governor"`              // retained WAL has passed max_wal: confirming what is published
+	Gaps        uint64            `json:"gaps"`                  // gaps declared since the start
+	GapReasons  map[string]uint64 `json:"gap_reasons,omitempty"` // the same, by reason
+	Visibility  Histogram         `json:"visibility"`            // how long transactions were held until they were visible
+	PendingGaps int               `json:"pending_gaps"`          // gaps that the invalidator has not finished yet
+	TablesAt    time.Time         `json:"tables_at,omitzero"`    // when the tables were last compared with what is recorded of them
+	LastError   string            `json:"last_error,omitempty"`
+	Remedy      string            `json:"remedy,omitempty"`
+	ErrorAt     time.Time         `json:"error_at,omitzero"`
 }
 
 // statusBoard holds the status that the consumer's goroutines write and anybody reads.

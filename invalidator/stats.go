@@ -188,6 +188,7 @@ func (st *stats) pass(patterns int, swept cache.Swept) {
 	st.s.Patterns += int64(patterns)
 	st.s.Removed += swept.Removed
 	st.s.LastPass = swept.Took
+	st.s.PassTime += swept.Took
 }
 
 // warm counts warm tasks.

@@ -34,19 +34,20 @@ type Status struct {
 
 	Position Position `json:"position"`
 
-	Messages    int64 `json:"messages"` // stream messages applied
-	Changes     int64 `json:"changes"`  // row changes applied
-	Batches     int64 `json:"batches"`  // batches applied
-	Keys        int64 `json:"keys"`     // distinct keys per batch invalidated
-	Removed     int64 `json:"removed"`  // values that were in Redis
-	Patterns    int64 `json:"patterns"` // patterns invalidated
-	Tags        int64 `json:"tags"`     // tags invalidated
-	Passes      int64 `json:"passes"`   // pattern passes
-	Nulls       int64 `json:"nulls"`    // targets without a key because a placeholder was NULL
-	Widened     int64 `json:"widened"`  // rows invalidated more broadly
-	DeadLetters int64 `json:"dead_letters"`
-	RedisErrors int64 `json:"redis_errors"`
-	Ordered     int64 `json:"ordered"` // targets invalidated by hand or by a replay
+	Messages    int64         `json:"messages"`  // stream messages applied
+	Changes     int64         `json:"changes"`   // row changes applied
+	Batches     int64         `json:"batches"`   // batches applied
+	Keys        int64         `json:"keys"`      // distinct keys per batch invalidated
+	Removed     int64         `json:"removed"`   // values that were in Redis
+	Patterns    int64         `json:"patterns"`  // patterns invalidated
+	Tags        int64         `json:"tags"`      // tags invalidated
+	Passes      int64         `json:"passes"`    // pattern passes
+	PassTime    time.Duration `json:"pass_time"` // of all of them
+	Nulls       int64         `json:"nulls"`     // targets without a key because a placeholder was NULL
+	Widened     int64         `json:"widened"`   // rows invalidated more broadly
+	DeadLetters int64         `json:"dead_letters"`
+	RedisErrors int64         `json:"redis_errors"`
+	Ordered     int64         `json:"ordered"` // targets invalidated by hand or by a replay
 
 	WarmTasks     int64 `json:"warm_tasks"`     // keys that a warmer was to fill again
 	WarmPublished int64 `json:"warm_published"` // of these, taken by their stream

@@ -28,6 +28,8 @@ type Config struct {
 	// Listen is the address to listen on, such as 127.0.0.1:8080. Empty means
 	// that there is no server.
 	Listen string
+	// Metrics answers /metrics. Nil means that nothing does.
+	Metrics http.Handler
 	// Logger defaults to discarding everything.
 	Logger *slog.Logger
 }
@@ -100,6 +102,9 @@ func (s *Server) handler() http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /status", s.status)
+	if s.cfg.Metrics != nil {
+		mux.Handle("GET /metrics", s.cfg.Metrics)
+	}
 	return mux
 }
 

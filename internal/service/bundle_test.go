@@ -42,6 +42,7 @@ type bundle struct {
 	rules    []rule.Config
 	confirm  consumer.Confirm
 	bulk     int64
+	verify   int
 }
 
 type options struct {
@@ -51,11 +52,13 @@ type options struct {
 	nats     bool              // a NATS server in a process of its own
 	confirm  consumer.Confirm
 	bulk     int64 // rows of one transaction; 0: the default
+
+	verifyRate int // values a second; 0: none
 }
 
 func newBundle(t *testing.T, o options) *bundle {
 	t.Helper()
-	b := &bundle{t: t, rules: o.rules, confirm: o.confirm, bulk: o.bulk, storeDir: t.TempDir()}
+	b := &bundle{t: t, rules: o.rules, confirm: o.confirm, bulk: o.bulk, verify: o.verifyRate, storeDir: t.TempDir()}
 	b.postgres = servertest.Postgres(t, servers.PostgresOptions{Settings: o.settings})
 	b.redis = servertest.Redis(t, servers.RedisOptions{AppendOnly: true})
 	if o.nats {
@@ -108,6 +111,7 @@ func (b *bundle) tryStart(roles ...string) (*running, error) {
 		Warmer:      warmer.Config{Logger: logger},
 		Applier:     cache.ApplierConfig{Name: instance, Logger: logger},
 		CacheURL:    b.redis.URL(),
+		VerifyRate:  b.verify,
 		HTTP:        monitor.Config{Listen: "127.0.0.1:0", Logger: logger},
 		Logger:      logger,
 		OnStarted:   func(r service.Running) { started <- r },

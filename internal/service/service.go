@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/freshet-dev/freshet/cache"
@@ -137,6 +138,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 
 	running := Running{Rules: rules, Stream: s, NATS: s.ClientURL()}
 	var parts []monitor.Source
+	var checks *verifying
 	group, ctx := errgroup.WithContext(ctx)
 	var starts []func() error
 	if slices.Contains(cfg.Roles, RoleConsumer) {
@@ -163,7 +165,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 		if err != nil {
 			return err
 		}
-		running.Invalidator = v
+		running.Invalidator, checks = v, w
 		parts = append(parts, &invalidatorPart{invalidator: v, verifying: w, readyLag: cfg.ReadyLag})
 		starts = append(starts, func() error { return v.Run(ctx) })
 		if w != nil {
@@ -188,6 +190,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	starts = append(starts,
 		func() error { return asked.run(ctx) },
 		func() error { return beacon.Run(ctx, s.Conn(), parts...) })
+	cfg.HTTP.Metrics = promhttp.HandlerFor(newRegistry(&metrics{running: running, verifying: checks, parts: parts}), promhttp.HandlerOpts{})
 	server, err := monitor.Listen(ctx, cfg.HTTP, parts...)
 	if err != nil {
 		return err
