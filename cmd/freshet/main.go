@@ -104,6 +104,7 @@ from Redis.`,
 		newVerifyCommand(),
 		newPauseCommand(),
 		newResumeCommand(),
+		newReloadCommand(),
 		newVersionCommand(),
 	)
 	return root

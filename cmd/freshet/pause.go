@@ -20,6 +20,15 @@ func newResumeCommand() *cobra.Command {
 		"Ends a pause. Everything that was committed meanwhile is applied now.", "resumed")
 }
 
+func newReloadCommand() *cobra.Command {
+	return switchCommand("reload", "Read the configuration file again",
+		`Makes the process with the active invalidator of a running instance read its
+configuration file again and begin anew with it, as SIGHUP does. A file that is
+wrong changes nothing, and the answer says why. Processes that run other roles
+have files of their own: send them SIGHUP.`,
+		"taken: the process begins anew with it")
+}
+
 func switchCommand(verb, short, long, said string) *cobra.Command {
 	var flags remoteFlags
 	var output string

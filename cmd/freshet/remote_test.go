@@ -272,9 +272,9 @@ func TestMicroService(t *testing.T) {
 				endpoints[e.Name] = e.Subject
 			}
 		}
-		return len(endpoints) == 6, fmt.Sprint(endpoints)
+		return len(endpoints) == 7, fmt.Sprint(endpoints)
 	})
-	for _, verb := range []string{"status", "explain", "pause", "resume", "invalidate", "replay"} {
+	for _, verb := range []string{"status", "explain", "pause", "resume", "invalidate", "replay", "reload"} {
 		if endpoints[verb] != "freshet.shop.ctl."+verb {
 			t.Errorf("%s: got %q", verb, endpoints[verb])
 		}

@@ -23,7 +23,11 @@ nothing lost and exit status 0. A second signal ends it at once.
 All roles run in one process over an embedded NATS server unless the
 configuration names a NATS server. Several processes may run the same role: one
 consumer and one invalidator work, the others wait and take over; warmers share
-their work, and one rate limit.`,
+their work, and one rate limit.
+
+SIGHUP, or "freshet reload", reads the file again and begins anew with it: what
+the rules need is published, and what other rules cover than before is flushed. A
+file that is wrong changes nothing, and the log says why.`,
 		Example: "  freshet run -c freshet.yaml\n  freshet run -c freshet.yaml --roles invalidator",
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,18 +36,23 @@ their work, and one rate limit.`,
 					return usageErrorf("--roles %q: want some of %s", role, strings.Join(service.Roles(), ","))
 				}
 			}
-			cfg, err := loadService(path, newLogger(cmd.ErrOrStderr()))
+			logger := newLogger(cmd.ErrOrStderr())
+			load := func() (service.Config, error) {
+				cfg, err := loadService(path, logger)
+				if err != nil {
+					return cfg, err
+				}
+				if len(roles) > 0 && len(roles) < len(service.Roles()) && cfg.Stream.URL == "" {
+					return cfg, usageErrorf("--roles %s: roles in processes of their own meet on a NATS server; set nats.url", strings.Join(roles, ","))
+				}
+				cfg.Roles = roles
+				return cfg, nil
+			}
+			cfg, err := load()
 			if err != nil {
 				return err
 			}
-			if len(roles) > 0 && len(roles) < len(service.Roles()) && cfg.Stream.URL == "" {
-				return usageErrorf("--roles %s: roles in processes of their own meet on a NATS server; set nats.url", strings.Join(roles, ","))
-			}
-			cfg.Roles = roles
-			cfg.OnStarted = func(r service.Running) {
-				cfg.Logger.Info("freshet runs", "version", version, "http", r.HTTP, "nats", r.NATS)
-			}
-			return service.Run(cmd.Context(), cfg)
+			return newReloadable(load).run(cmd.Context(), cfg)
 		},
 	}
 	configFlag(cmd, &path)

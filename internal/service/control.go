@@ -68,7 +68,7 @@ type PauseResult struct {
 // verbs lists what can be asked for. Long jobs go on in ctx when their request has
 // been answered.
 func (c *control) verbs(ctx context.Context) []monitor.Verb {
-	return []monitor.Verb{
+	verbs := []monitor.Verb{
 		{Name: "status", Quiet: true, Help: "the status of the process that answers", Serve: c.status},
 		{Name: "explain", Quiet: true, Help: "which keys a row change removes, by which rule", Serve: c.explain},
 		{Name: "pause", Help: "apply nothing until resume; the slot keeps everything", Serve: c.pause},
@@ -78,6 +78,10 @@ func (c *control) verbs(ctx context.Context) []monitor.Verb {
 			return c.replay(ctx, request)
 		}},
 	}
+	if c.cfg.Reload != nil {
+		verbs = append(verbs, monitor.Verb{Name: "reload", Active: true, Help: "read the configuration file again", Serve: c.reload})
+	}
+	return verbs
 }
 
 func (c *control) run(ctx context.Context) error {
@@ -145,6 +149,18 @@ func (c *control) resume(ctx context.Context, request []byte, _ string) (any, er
 		return nil, err
 	}
 	return PauseResult{}, c.stream.Resume(ctx)
+}
+
+// ReloadResult is what reload answers: the file is taken, and begun with next.
+type ReloadResult struct {
+	Taken bool `json:"taken"`
+}
+
+func (c *control) reload(ctx context.Context, request []byte, _ string) (any, error) {
+	if _, err := monitor.Decode[struct{}](request); err != nil {
+		return nil, err
+	}
+	return ReloadResult{Taken: true}, c.cfg.Reload(ctx)
 }
 
 func (c *control) invalidate(ctx context.Context, request []byte, _ string) (any, error) {

@@ -76,6 +76,9 @@ type Config struct {
 	ID string
 	// Version is the program's, for status. Defaults to 0.0.0-dev.
 	Version string
+	// Reload, if set, serves the control verb of that name. It returns once it is
+	// known whether a new configuration is taken.
+	Reload func(context.Context) error
 	// Logger defaults to discarding everything.
 	Logger *slog.Logger
 	// OnStarted, if set, is called once everything is connected, before any
@@ -116,6 +119,21 @@ func Run(ctx context.Context, cfg Config) error {
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil
 	}
+	return err
+}
+
+// Validate says what is wrong with a configuration's rules, given the database. It
+// waits for a Postgres that is away until ctx ends.
+func Validate(ctx context.Context, cfg Config) error {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	pool, err := pgxpool.New(ctx, cfg.PostgresURL)
+	if err != nil {
+		return fmt.Errorf("postgres.url: %w", err) // pgx leaves the password out
+	}
+	defer pool.Close()
+	_, err = compile(ctx, cfg, pool)
 	return err
 }
 
