@@ -72,6 +72,9 @@ func (v *Verifier) lookAgain(ctx context.Context, t task) finding {
 	if err != nil {
 		return finding{outcome: failed, err: err}
 	}
+	if v.cfg.hooks.row != nil {
+		v.cfg.hooks.row()
+	}
 	token, err := cache.TokenFrom(ctx, v.db)
 	if err != nil {
 		return finding{outcome: failed, err: err}
@@ -84,6 +87,9 @@ func (v *Verifier) lookAgain(ctx context.Context, t task) finding {
 		return finding{outcome: failed, err: err}
 	case !ok:
 		return finding{outcome: gone}
+	}
+	if v.cfg.hooks.value != nil {
+		v.cfg.hooks.value()
 	}
 	if equal(value, row) {
 		return finding{outcome: fresh}

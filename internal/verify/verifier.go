@@ -37,7 +37,12 @@ type Config struct {
 	OnProgress func(done, of int)
 	// Logger defaults to discarding everything.
 	Logger *slog.Logger
+
+	hooks hooks
 }
+
+// hooks let tests change things between the reads of a second look.
+type hooks struct{ row, value func() }
 
 // Verifier compares the values of one cache with one database.
 type Verifier struct {
