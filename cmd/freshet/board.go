@@ -72,7 +72,7 @@ func (b *board) hear(report monitor.Report) {
 // working returns the part of a role that does the work, nil when none is heard.
 func (b *board) working(now time.Time, role string) *boardPart {
 	for _, p := range b.sorted(now) {
-		if p.report.Role == role && (role == "consumer" && p.status.State != "waiting" || p.status.Active) {
+		if p.report.Role == role && (role == "consumer" && p.status.State != standby || p.status.Active) {
 			return p
 		}
 	}

@@ -30,6 +30,7 @@ func TestBoard(t *testing.T) {
 		b.hear(report("consumer", "a", at, true, `{"state":"streaming","lag_bytes":2048,"lag_seconds":0.25,"rate":250,"retained_wal":1048576,
 			"tables":[{"schema":"public","table":"orders","op":"update","changes":`+changes+`}]}`))
 	}
+	b.hear(report("consumer", "0", now, true, `{"state":"waiting_for_slot","lag_bytes":99999,"rate":12345}`)) // stands by
 	b.hear(report("invalidator", "b", now, true, `{"state":"active","active":true,"changes_per_second":249,"position":{"time":"`+position+`"},
 		"latency":{"count":5,"p50":500000,"p99":2000000},"rules":[{"rule":"orders","keys":7,"patterns":2,"tags":0}]}`))
 	b.hear(report("invalidator", "c", now, true, `{"state":"waiting"}`))
@@ -46,7 +47,7 @@ func TestBoard(t *testing.T) {
 	if !lineWith(text, "public.orders", "update", "350", "250") || !lineWith(text, "orders", "7", "2", "0") {
 		t.Errorf("tables or rules are not shown:\n%s", text)
 	}
-	if strings.Contains(text, "gone") || strings.Contains(text, "!") || strings.Contains(text, "\x1b[1") {
+	if strings.Contains(text, "gone") || strings.Contains(text, "12345") || strings.Contains(text, "!") || strings.Contains(text, "\x1b[1") {
 		t.Errorf("got what should not be there:\n%s", text)
 	}
 

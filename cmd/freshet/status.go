@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"github.com/freshet-dev/freshet/consumer"
 	"github.com/freshet-dev/freshet/internal/monitor"
 )
 
@@ -112,6 +113,9 @@ func wellness(name string, reports []monitor.Report) error {
 	return nil
 }
 
+// standby is the state of a consumer while another holds the slot.
+const standby = string(consumer.StateWaiting)
+
 // partStatus is what status shows of any part's own JSON.
 type partStatus struct {
 	State      string  `json:"state"`
@@ -147,7 +151,7 @@ func printStatus(out io.Writer, reports []monitor.Report) error {
 		}
 		behind, rate, p50, p99, note := "-", "-", "-", "-", report.Reason
 		switch {
-		case report.Role == "consumer" && s.LagBytes != nil && s.State != "waiting":
+		case report.Role == "consumer" && s.LagBytes != nil && s.State != standby:
 			behind = fmt.Sprintf("%s, %s", sizeText(*s.LagBytes), secondsText(s.LagSeconds))
 			rate = fmt.Sprintf("%.0f rows/s", s.Rate)
 		case report.Role == "invalidator" && s.Active:
