@@ -105,13 +105,13 @@ func (r *reloadable) until(
 			cfg.Logger.Info("the configuration has been read again; beginning with it")
 			return &next, nil
 		}
-		cfg.Logger.Error("the configuration was not taken; nothing has changed", "error", err)
-		if running.Stream != nil {
-			running.Stream.Emit(stream.Event{
-				Kind: "reload_failed", Role: "control",
-				Message: "the configuration was not taken, and nothing has changed: " + err.Error(), Fields: map[string]any{"id": cfg.ID},
-			})
+		if running.Stream == nil {
+			cfg.Logger.Error("the configuration was not taken; nothing has changed", "error", err)
+			continue
 		}
+		running.Stream.Emit(stream.Event{ // which is logged
+			Kind: "reload_failed", Role: "control", Message: "the configuration was not taken, and nothing has changed: " + err.Error(),
+		})
 	}
 }
 
