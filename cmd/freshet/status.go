@@ -17,8 +17,9 @@ import (
 	"github.com/freshet-dev/freshet/internal/monitor"
 )
 
-// listenTime is how long status listens: every part speaks once a second.
-const listenTime = 1500 * time.Millisecond
+// listenTime is how long status listens: every part speaks once a second, on a busy
+// machine a little later.
+const listenTime = 2200 * time.Millisecond
 
 func newStatusCommand() *cobra.Command {
 	var flags remoteFlags
