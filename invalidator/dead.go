@@ -22,8 +22,11 @@ type deadLetters struct {
 }
 
 // letter keeps a copy of data with the reason, at most deadPerSecond a second,
-// and says so once a second.
+// and says so once a second. A nil one keeps nothing.
 func (d *deadLetters) letter(ctx context.Context, table cdc.TableName, reason string, data []byte) {
+	if d == nil {
+		return
+	}
 	d.v.stats.dead()
 	now := time.Now().Unix()
 	if now != d.second {

@@ -46,7 +46,7 @@ func (in *intake) gap(b *batch, item *stream.Item) {
 func (in *intake) poison(ctx context.Context, b *batch, item *stream.Item, reason string) {
 	table := tableOf(in.v.stream.Subjects(), item.Subject)
 	b.evaluator.Widen(table)
-	in.v.dead.letter(ctx, table, reason, item.Data)
+	in.dead.letter(ctx, table, reason, item.Data)
 }
 
 // tableOf reads the table from a change message's subject. The zero name

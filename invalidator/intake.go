@@ -30,14 +30,15 @@ type intake struct {
 	kept   []kept         // messages of the batch that wait for lookups
 	spare  []*cdc.Message // to decode into
 	wanted []rule.Lookup
-	away   bool // the database has not been answering lookups
+	away   bool         // the database has not been answering lookups
+	dead   *deadLetters // nil: what cannot be evaluated is widened and not kept
 	// flushed names the gap messages whose coverage was flushed in this
 	// reading: a repetition of one needs no second flush.
 	flushed map[string]struct{}
 }
 
 func newIntake(r *reading, from stream.Point) *intake {
-	return &intake{reading: r, last: from, fresh: from.Seq == 0, flushed: make(map[string]struct{})}
+	return &intake{reading: r, last: from, fresh: from.Seq == 0, dead: r.v.dead, flushed: make(map[string]struct{})}
 }
 
 // run reads until ctx ends.
@@ -164,7 +165,7 @@ func (in *intake) evaluate(ctx context.Context, b *batch, m *cdc.Message, data [
 	before := len(b.evaluator.Result().RowErrors)
 	b.evaluator.Add(m, lookups)
 	for _, e := range b.evaluator.Result().RowErrors[before:] {
-		in.v.dead.letter(ctx, e.Table, "rule "+e.Rule+": "+e.Reason, data)
+		in.dead.letter(ctx, e.Table, "rule "+e.Rule+": "+e.Reason, data)
 	}
 }
 

@@ -54,7 +54,8 @@ func (v *Invalidator) Replay(ctx context.Context, from ReplayFrom, progress func
 	if history.From <= history.To {
 		p.Of = int64(history.To - history.From + 1)
 	}
-	// What is read is evaluated as the stream's own batches are.
+	// What is read is evaluated as the stream's own batches are. What cannot be was
+	// copied to the dead letters when the stream brought it.
 	in := &intake{reading: &reading{v: v}, flushed: make(map[string]struct{})}
 	evaluator := v.rules.Evaluator()
 	told := time.Now()
@@ -109,9 +110,9 @@ func (v *Invalidator) again(ctx context.Context, b *batch, p *ReplayProgress) er
 		part.Patterns, targets.Patterns = targets.Patterns, nil // they share a pass
 		part.AllTags, targets.AllTags = targets.AllTags, false
 		began := time.Now()
-		removed, err := v.orderWhileActive(ctx, part)
+		removed, err := v.Invalidate(ctx, part)
 		if err != nil {
-			return err
+			return fmt.Errorf("replay: %w", err)
 		}
 		n := len(part.Keys) + len(part.Tags) + len(part.Patterns)
 		p.Targets += int64(n)
@@ -122,23 +123,6 @@ func (v *Invalidator) again(ctx context.Context, b *batch, p *ReplayProgress) er
 		}
 	}
 	return nil
-}
-
-// orderWhileActive waits for as long as it takes, unless this process steps down.
-func (v *Invalidator) orderWhileActive(ctx context.Context, t Targets) (removed int, err error) {
-	for {
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		removed, err = v.Invalidate(attempt, t)
-		cancel()
-		switch {
-		case err == nil:
-			return removed, nil
-		case ctx.Err() != nil:
-			return 0, fmt.Errorf("replay: %w", context.Cause(ctx))
-		case errors.Is(err, ErrNotActive):
-			return 0, fmt.Errorf("replay: %w", err)
-		}
-	}
 }
 
 // targetsOf copies what an evaluator found, which it will reuse.

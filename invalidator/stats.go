@@ -56,6 +56,13 @@ func (v *Invalidator) Status() Status {
 	return s
 }
 
+// leads reports whether this is the active invalidator.
+func (st *stats) leads() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.base == StateLoading || st.base == StateActive
+}
+
 // state names the worst of what is the case.
 func (st *stats) state(now time.Time) State {
 	switch {
