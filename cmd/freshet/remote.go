@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 	"github.com/spf13/cobra"
 
 	"github.com/freshet-dev/freshet/internal/cdc"
@@ -104,10 +105,11 @@ func (r *remote) ask(ctx context.Context, verb string, request, result any) erro
 		return fmt.Errorf("%s: the answer cannot be read: %w", verb, err)
 	}
 	if !answer.OK {
-		if reply.Header.Get("Nats-Service-Error-Code") == "400" {
-			return usageErrorf("%s: %s", verb, answer.Error)
+		refusal := &monitor.Refusal{Message: answer.Error, Remedy: answer.Remedy}
+		if reply.Header.Get(micro.ErrorCodeHeader) == "400" {
+			return usageErrorf("%s: %w", verb, refusal)
 		}
-		return fmt.Errorf("%s: %s", verb, answer.Error)
+		return fmt.Errorf("%s: %w", verb, refusal)
 	}
 	if result == nil {
 		return nil

@@ -1,15 +1,13 @@
 package monitor
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -25,6 +23,11 @@ const ClientHeader = "Freshet-Client"
 const (
 	requestTime = 30 * time.Second // bounds a request that is answered when it is done
 	activePoll  = 200 * time.Millisecond
+	// most is how many requests of verbs that take long are served at once. More
+	// wait where they are: each may hold a pass over Redis' keys.
+	most = 64
+	// mostOfCaller is how many bytes of what callers call themselves are kept.
+	mostOfCaller = 200
 )
 
 // Verb is something that can be asked for.
@@ -37,16 +40,14 @@ type Verb struct {
 	Active bool
 	// Quiet verbs change nothing and are not announced as events.
 	Quiet bool
+	// Long verbs are served beside one another, so that one does not wait for the
+	// time that another takes.
+	Long bool
+	// Check, if set, refuses what cannot be meant before Serve is called.
+	Check func(request []byte) error
 	// Serve reads the request with Decode and returns what is encoded as the result.
 	// by is who asks, as far as it says so.
 	Serve func(ctx context.Context, request []byte, by string) (any, error)
-}
-
-// Answer is the JSON that a control request is answered with.
-type Answer struct {
-	OK     bool            `json:"ok"`
-	Result json.RawMessage `json:"result,omitempty"`
-	Error  string          `json:"error,omitempty"` // what is wrong, and the remedy
 }
 
 // ControlConfig configures a Control.
@@ -70,9 +71,11 @@ type ControlConfig struct {
 // another, which is there while the worker is: a request to an instance without
 // one fails at once, as nobody listens.
 type Control struct {
-	cfg   ControlConfig
-	conn  *nats.Conn
-	verbs []Verb
+	cfg    ControlConfig
+	conn   *nats.Conn
+	verbs  []Verb
+	inHand gate
+	slots  chan struct{} // size most: one for each long request
 }
 
 // NewControl returns a Control; Run serves.
@@ -83,13 +86,12 @@ func NewControl(conn *nats.Conn, cfg ControlConfig, verbs ...Verb) *Control {
 	if cfg.Active == nil {
 		cfg.Active = func() bool { return false }
 	}
-	return &Control{cfg: cfg, conn: conn, verbs: verbs}
+	return &Control{cfg: cfg, conn: conn, verbs: verbs, slots: make(chan struct{}, most)}
 }
 
 // Run serves until ctx ends and the requests in hand are answered. It returns nil.
 func (c *Control) Run(ctx context.Context) error {
-	var serving sync.WaitGroup
-	defer serving.Wait()
+	defer c.inHand.close()
 	members := map[bool]micro.Service{}
 	defer func() {
 		for _, member := range members {
@@ -105,7 +107,7 @@ func (c *Control) Run(ctx context.Context) error {
 			member := members[active]
 			switch {
 			case wanted && (member == nil || member.Stopped()):
-				added, err := c.member(ctx, &serving, active)
+				added, err := c.member(ctx, active)
 				if err == nil && added != nil {
 					members[active] = added
 				}
@@ -127,7 +129,7 @@ func (c *Control) Run(ctx context.Context) error {
 }
 
 // member joins the service with the verbs of one kind; nil when there are none.
-func (c *Control) member(ctx context.Context, serving *sync.WaitGroup, active bool) (micro.Service, error) {
+func (c *Control) member(ctx context.Context, active bool) (micro.Service, error) {
 	var verbs []Verb
 	for _, v := range c.verbs {
 		if v.Active == active {
@@ -150,7 +152,7 @@ func (c *Control) member(ctx context.Context, serving *sync.WaitGroup, active bo
 	}
 	for _, v := range verbs {
 		err := service.AddEndpoint(v.Name, micro.HandlerFunc(func(request micro.Request) {
-			serving.Go(func() { c.serve(context.WithoutCancel(ctx), v, request) })
+			c.receive(context.WithoutCancel(ctx), v, request)
 		}), micro.WithEndpointSubject(c.cfg.Subject(v.Name)), micro.WithEndpointMetadata(map[string]string{"help": v.Help}))
 		if err != nil {
 			_ = service.Stop() // what there was of it
@@ -160,66 +162,78 @@ func (c *Control) member(ctx context.Context, serving *sync.WaitGroup, active bo
 	return service, nil
 }
 
-func (c *Control) serve(ctx context.Context, v Verb, request micro.Request) {
+// receive serves a request. Micro counts what is answered before it returns, and
+// looks at the request once more then: what takes long is answered past it.
+func (c *Control) receive(ctx context.Context, v Verb, request micro.Request) {
+	if !c.inHand.enter() {
+		err := &Refusal{Message: "the process stops", Remedy: "ask again"}
+		c.answered(v, request.Error(code(err), err.Error(), encode(nil, err)))
+		return
+	}
+	by := caller(request.Headers().Get(ClientHeader))
+	var err error
+	if v.Check != nil {
+		if err = v.Check(request.Data()); err != nil {
+			c.announce(v, by, request.Data(), err)
+		}
+	}
+	if v.Long && err == nil {
+		c.slots <- struct{}{} // for no longer than requestTime
+		go func() {
+			defer c.inHand.leave()
+			defer func() { <-c.slots }()
+			result, err := c.serve(ctx, v, request.Data(), by)
+			msg := nats.NewMsg(request.Reply())
+			msg.Data = encode(result, err)
+			if err != nil {
+				msg.Header.Set(micro.ErrorHeader, err.Error())
+				msg.Header.Set(micro.ErrorCodeHeader, code(err))
+			}
+			c.answered(v, c.conn.PublishMsg(msg))
+		}()
+		return
+	}
+	defer c.inHand.leave()
+	var result any
+	if err == nil {
+		result, err = c.serve(ctx, v, request.Data(), by)
+	}
+	if err != nil {
+		c.answered(v, request.Error(code(err), err.Error(), encode(nil, err)))
+		return
+	}
+	c.answered(v, request.Respond(encode(result, nil)))
+}
+
+func (c *Control) serve(ctx context.Context, v Verb, request []byte, by string) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
-	by := request.Headers().Get(ClientHeader)
-	result, err := v.Serve(ctx, request.Data(), by)
+	result, err := v.Serve(ctx, request, by)
+	c.announce(v, by, request, err)
+	return result, err
+}
+
+func (c *Control) announce(v Verb, by string, request []byte, err error) {
 	if !v.Quiet && c.cfg.Announce != nil {
-		c.cfg.Announce(v.Name, by, request.Data(), err)
+		c.cfg.Announce(v.Name, by, request, err)
 	}
-	var answer Answer
-	if err == nil {
-		answer.OK = true
-		answer.Result, err = json.Marshal(result)
-	}
-	if err != nil {
-		code := "500"
-		var bad *BadRequestError
-		if errors.As(err, &bad) {
-			code = "400"
-		}
-		err = refuse(request, code, err.Error())
-	} else {
-		err = request.RespondJSON(answer)
-	}
-	if err != nil {
+}
+
+func (c *Control) answered(v Verb, err error) {
+	if err != nil { // nobody waits for it, or the connection has gone
 		c.cfg.Logger.Debug("a control request was not answered", "verb", v.Name, "error", err)
 	}
 }
 
-func refuse(request micro.Request, code, reason string) error {
-	body, err := json.Marshal(Answer{Error: reason})
-	if err != nil {
-		return err
-	}
-	return request.Error(code, reason, body)
-}
-
-// BadRequestError says what is wrong with a request.
-type BadRequestError struct{ Message string }
-
-func (e *BadRequestError) Error() string { return e.Message }
-
-// Decode reads a request's JSON strictly: an empty body is an empty request, a field
-// that there is not is an error.
-func Decode[T any](request []byte) (T, error) {
-	var value T
-	if len(bytes.TrimSpace(request)) == 0 {
-		return value, nil
-	}
-	decoder := json.NewDecoder(bytes.NewReader(request))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(&value)
-	if err == nil {
-		if _, more := decoder.Token(); more != io.EOF {
-			err = errors.New("one JSON object only")
+// caller is what a caller calls itself, fit for a line of a log.
+func caller(name string) string {
+	name = strings.ToValidUTF8(name[:min(len(name), mostOfCaller)], "")
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
 		}
-	}
-	if err != nil {
-		return value, &BadRequestError{fmt.Sprintf("the request cannot be read: %v", err)}
-	}
-	return value, nil
+		return r
+	}, name)
 }
 
 // semantic returns version if micro accepts it.
@@ -228,4 +242,30 @@ func semantic(version string) string {
 		return version
 	}
 	return "0.0.0-dev"
+}
+
+// gate counts the requests in hand and lets none in once it is closed.
+type gate struct {
+	mu     sync.Mutex // guards closed, and wg against adding while it is waited for
+	closed bool
+	wg     sync.WaitGroup
+}
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.wg.Add(1)
+	return true
+}
+
+func (g *gate) leave() { g.wg.Done() }
+
+func (g *gate) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.wg.Wait()
 }

@@ -73,7 +73,7 @@ func (c *control) verbs(ctx context.Context) []monitor.Verb {
 		{Name: "explain", Quiet: true, Help: "which keys a row change removes, by which rule", Serve: c.explain},
 		{Name: "pause", Help: "apply nothing until resume; the slot keeps everything", Serve: c.pause},
 		{Name: "resume", Help: "go on after pause", Serve: c.resume},
-		{Name: "invalidate", Active: true, Help: "remove keys, patterns and tags", Serve: c.invalidate},
+		{Name: "invalidate", Active: true, Long: true, Help: "remove keys, patterns and tags", Check: checkInvalidate, Serve: c.invalidate},
 		{Name: "replay", Active: true, Help: "apply retained history again", Serve: func(_ context.Context, request []byte, _ string) (any, error) {
 			return c.replay(ctx, request)
 		}},
@@ -104,7 +104,7 @@ func (c *control) announce(verb, by string, request []byte, err error) {
 	}
 	e := stream.Event{Kind: "control", Role: "control", Message: by + " asked for " + verb, Fields: map[string]any{"verb": verb, "by": by}}
 	if text := string(request); text != "" {
-		e.Fields["request"] = text[:min(len(text), 500)]
+		e.Fields["request"] = strings.ToValidUTF8(text[:min(len(text), 500)], "")
 	}
 	switch {
 	case err != nil:
@@ -132,7 +132,7 @@ func (c *control) explain(_ context.Context, request []byte, _ string) (any, err
 	}
 	m, err := r.Message()
 	if err != nil {
-		return nil, &monitor.BadRequestError{Message: err.Error()}
+		return nil, monitor.BadRequest("", "%v", err)
 	}
 	return c.rules.Explain(m, nil), nil
 }
@@ -163,42 +163,50 @@ func (c *control) reload(ctx context.Context, request []byte, _ string) (any, er
 	return ReloadResult{Taken: true}, c.cfg.Reload(ctx)
 }
 
+func checkInvalidate(request []byte) error {
+	r, err := monitor.Decode[InvalidateRequest](request)
+	if err != nil {
+		return err
+	}
+	return r.Check()
+}
+
 func (c *control) invalidate(ctx context.Context, request []byte, _ string) (any, error) {
 	r, err := monitor.Decode[InvalidateRequest](request)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Check(); err != nil {
-		return nil, err
-	}
 	removed, err := c.invalidator.Invalidate(ctx, invalidator.Targets{Keys: r.Keys, Patterns: r.Patterns, Tags: r.Tags})
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, errors.New("not done in time: Redis is slow or away, or patterns take long; it may still happen, and may be asked for again")
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, &monitor.Refusal{
+			Message: "not done in time: Redis is slow or away, or patterns take long",
+			Remedy:  "it may still happen, and may be asked for again; `freshet status` tells",
+		}
+	case errors.Is(err, invalidator.ErrNotActive):
+		return nil, &monitor.Refusal{Message: "this invalidator is not the active one any more", Remedy: "ask again: another takes over within seconds"}
 	}
 	return InvalidateResult{Removed: removed}, err
 }
 
 // Check refuses names that cannot be meant.
 func (r InvalidateRequest) Check() error {
-	bad := func(format string, args ...any) error {
-		return &monitor.BadRequestError{Message: fmt.Sprintf(format, args...)}
-	}
 	if len(r.Keys)+len(r.Patterns)+len(r.Tags) == 0 {
-		return bad("nothing is named: give keys, patterns or tags")
+		return monitor.BadRequest("give keys, patterns or tags", "nothing is named")
 	}
 	for kind, names := range map[string][]string{"key": r.Keys, "pattern": r.Patterns, "tag": r.Tags} {
 		for _, name := range names {
 			switch {
 			case name == "":
-				return bad("an empty %s", kind)
+				return monitor.BadRequest("", "an empty %s", kind)
 			case strings.HasPrefix(name, "freshet:"):
-				return bad("%s %q: names that begin with freshet: are bookkeeping", kind, name)
+				return monitor.BadRequest("", "%s %q: names that begin with freshet: are bookkeeping", kind, name)
 			}
 		}
 	}
 	for _, pattern := range r.Patterns {
 		if strings.ContainsAny(pattern[:1], `*?[\`) {
-			return bad("pattern %q: it needs a literal prefix, or it removes everything", pattern)
+			return monitor.BadRequest("begin it with what the keys have in common, such as order:*", "pattern %q has no literal prefix, and would remove everything", pattern)
 		}
 	}
 	return nil
@@ -214,7 +222,7 @@ func (c *control) replay(ctx context.Context, request []byte) (any, error) {
 		return nil, err
 	}
 	if !c.replaying.TryLock() {
-		return nil, errors.New("another replay is running; wait for its last event")
+		return nil, &monitor.Refusal{Message: "another replay is running", Remedy: "wait for its last event: `freshet tail --events`"}
 	}
 	job := "replay-" + randomID()
 	emit := func(e ReplayEvent) {
@@ -246,20 +254,19 @@ func (c *control) replay(ctx context.Context, request []byte) (any, error) {
 
 // From is where a replay begins.
 func (r ReplayRequest) From(now time.Time) (invalidator.ReplayFrom, error) {
-	bad := func(message string) error { return &monitor.BadRequestError{Message: message} }
 	switch {
 	case (r.Since == "") == (r.LSN == ""):
-		return invalidator.ReplayFrom{}, bad("say since when, as a duration such as 10m, or from which LSN")
+		return invalidator.ReplayFrom{}, monitor.BadRequest("", "say since when, as a duration such as 10m, or from which LSN")
 	case r.LSN != "":
 		lsn, err := cdc.ParseLSN(r.LSN)
 		if err != nil || lsn == 0 {
-			return invalidator.ReplayFrom{}, bad(fmt.Sprintf("lsn %q: want a commit LSN such as 0/1A2B3C8", r.LSN))
+			return invalidator.ReplayFrom{}, monitor.BadRequest("", "lsn %q: want a commit LSN such as 0/1A2B3C8", r.LSN)
 		}
 		return invalidator.ReplayFrom{LSN: lsn}, nil
 	}
 	since, err := time.ParseDuration(r.Since)
 	if err != nil || since <= 0 {
-		return invalidator.ReplayFrom{}, bad(fmt.Sprintf("since %q: want a duration such as 10m", r.Since))
+		return invalidator.ReplayFrom{}, monitor.BadRequest("", "since %q: want a duration such as 10m", r.Since)
 	}
 	return invalidator.ReplayFrom{Since: now.Add(-since)}, nil
 }
