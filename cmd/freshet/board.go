@@ -160,7 +160,7 @@ func (b *board) alarms(parts []*boardPart, reader, worker *boardPart) []string {
 	}
 	for _, p := range parts {
 		if !p.report.Ready {
-			alarms = append(alarms, p.report.Role+" "+p.report.ID+": "+p.report.Reason)
+			alarms = append(alarms, printable(p.report.Role+" "+p.report.ID+": "+p.report.Reason))
 		}
 	}
 	return alarms

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,10 +47,12 @@ type remote struct {
 func (f *remoteFlags) dial() (*remote, error) {
 	cfg := stream.Config{URL: f.nats, Name: f.name}
 	switch {
+	case strings.ContainsFunc(f.name, notOfName):
+		return nil, usageErrorf("--name %q: want letters, digits, _ and -", f.name)
 	case f.nats != "" && f.name == "":
 		return nil, usageErrorf("--nats: name the instance too, with --name")
 	case f.nats == "":
-		file, err := config.Load(f.config, os.LookupEnv)
+		file, err := config.LoadClient(f.config, os.LookupEnv)
 		if err != nil {
 			return nil, err
 		}
@@ -62,9 +65,13 @@ func (f *remoteFlags) dial() (*remote, error) {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	conn, err := stream.Dial(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("%w; is the service running, and nats.url the server that it uses?", err)
+		return nil, fmt.Errorf("%w; is the service running, and is this the server that it uses? Set nats.url, or give --nats URL and --name NAME", err)
 	}
 	return &remote{conn: conn, subjects: cdc.Subjects{Name: cfg.Name}, me: cfg.ClientName}, nil
+}
+
+func notOfName(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-')
 }
 
 func (r *remote) close() { r.conn.Close() }

@@ -169,7 +169,7 @@ func printStatus(out io.Writer, reports []monitor.Report) error {
 		case report.Role == "warmer":
 			rate = fmt.Sprintf("%d filled", s.Results.Filled)
 		}
-		fmt.Fprintf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", report.Role, report.ID, s.State, behind, rate, p50, p99, orDash(note))
+		fmt.Fprintf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(report.Role), printable(report.ID), printable(s.State), behind, rate, p50, p99, orDash(printable(note)))
 	}
 	return lines.Flush()
 }

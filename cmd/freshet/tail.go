@@ -44,6 +44,9 @@ messages, which is said; nothing is delayed by it. Ctrl-C ends it.`,
 			if !changes && !invalidations && !events {
 				changes, invalidations, events = true, true, true
 			}
+			if len(tables) > 0 && !changes {
+				return usageErrorf("--table filters changes: give --changes too")
+			}
 			var names []cdc.TableName
 			for _, text := range tables {
 				name, err := rule.ParseTable(text)
@@ -158,7 +161,7 @@ func (r *remote) show(out io.Writer, m *nats.Msg, asJSON bool) error {
 	}
 	now := time.Now().Format("15:04:05.000")
 	for _, line := range lines {
-		if _, err := fmt.Fprintf(out, "%s  %s\n", now, line); err != nil {
+		if _, err := fmt.Fprintf(out, "%s  %s\n", now, printable(line)); err != nil {
 			return err
 		}
 	}

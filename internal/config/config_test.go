@@ -29,6 +29,38 @@ func load(t *testing.T, text string, pairs ...string) (*config.File, error) {
 	return config.Load(path, env(pairs...))
 }
 
+// A client needs the name and how to reach NATS; the rest may lack its variables
+// and files, and even be wrong.
+func TestLoadClient(t *testing.T) {
+	t.Parallel()
+	client := func(text string) (*config.File, error) {
+		path := filepath.Join(t.TempDir(), "freshet.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return config.LoadClient(path, env("NATS_URL", "nats://far:4222"))
+	}
+	f, err := client("name: shop\npostgres: {url: \"${DATABASE_URL}\", password_file: /none}\n" +
+		"nats: {url: \"${NATS_URL}\", user: ann}\nrules: [{table: 7}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := f.StreamConfig(); c.Name != "shop" || c.URL != "nats://far:4222" || c.User != "ann" {
+		t.Errorf("got %+v", c)
+	}
+	for text, want := range map[string]string{
+		"nats: {url: x}":                     "no name",
+		"name: shop\nnats: {ulr: x}":         `did you mean "url"`,
+		"name: shop\nnat: {url: x}":          `did you mean "nats"`,
+		"name: a b\n":                        "letters, digits",
+		"name: shop\nnats: {url: \"${NO}\"}": "NO is not set",
+	} {
+		if _, err := client(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+}
+
 func mustLoad(t *testing.T, text string, pairs ...string) *config.File {
 	t.Helper()
 	f, err := load(t, text, pairs...)

@@ -118,6 +118,17 @@ func Load(path string, env Env) (*File, error) {
 	return read(path, data, env)
 }
 
+// LoadClient reads what a client of a running instance needs of a configuration
+// file, its name and the nats section, and passes over the rest: the machine that it
+// runs on need not have the other servers' secrets.
+func LoadClient(path string, env Env) (*File, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, Errors{unreadable(path, err)}
+	}
+	return read(path, data, env, "name", "nats")
+}
+
 // unreadable says what to do about a file that cannot be read.
 func unreadable(path string, err error) *Error {
 	e := &Error{File: path, Message: "cannot read the configuration"}

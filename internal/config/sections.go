@@ -4,6 +4,7 @@ import (
 	"math"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,8 +17,8 @@ var (
 	validSlot = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 )
 
-// read decodes a file's content.
-func read(path string, data []byte, env Env) (*File, error) {
+// read decodes a file's content: all of it, or only the sections that are named.
+func read(path string, data []byte, env Env, only ...string) (*File, error) {
 	doc, syntax := parse(path, data)
 	if syntax != nil {
 		return nil, Errors{syntax}
@@ -35,7 +36,7 @@ func read(path string, data []byte, env Env) (*File, error) {
 		document:    doc,
 	}
 	d := &decoder{document: doc, env: env}
-	d.file(f)
+	d.file(f, only)
 	d.ruleSyntax(f.Rules)
 	if len(d.errs) > 0 {
 		d.errs.sort()
@@ -44,8 +45,8 @@ func read(path string, data []byte, env Env) (*File, error) {
 	return f, nil
 }
 
-func (d *decoder) file(f *File) {
-	d.mapping("", d.root,
+func (d *decoder) file(f *File, only []string) {
+	fields := []field{
 		d.text("name", &f.Name, checkName),
 		d.section("postgres", d.postgres(&f.Postgres)),
 		d.section("nats", d.nats(&f.NATS)),
@@ -64,12 +65,21 @@ func (d *decoder) file(f *File) {
 		}),
 		d.section("verify", []field{d.rate("rate", &f.Verify.Rate)}),
 		d.rules("rules", &f.Rules),
-	)
+	}
+	for i := range fields {
+		if len(only) > 0 && !slices.Contains(only, fields[i].name) {
+			fields[i].decode = func(string, ast.Node) {}
+		}
+	}
+	d.mapping("", d.root, fields...)
 	if _, list := d.root.(*ast.SequenceNode); list {
 		return
 	}
 	if _, given := d.spots["name"]; !given || d.scalars["name"] == nil {
 		d.fail(&Error{File: d.document.file, Path: "name", Message: "the instance has no name", Remedy: "add a line such as name: shop"})
+	}
+	if len(only) > 0 {
+		return
 	}
 	if _, given := d.spots["rules"]; !given || len(f.Rules) == 0 && len(d.errs) == 0 {
 		d.fail(&Error{File: d.document.file, Path: "rules", Message: "there are no rules", Remedy: "add at least one, with table and invalidate"})

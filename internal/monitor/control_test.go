@@ -260,7 +260,9 @@ func TestBeacon(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- b.Run(ctx, connect(t, server.URL()), &part{role: "consumer"}, &part{"invalidator", "redis_down: wait"}) }()
+	go func() {
+		done <- b.Run(ctx, connect(t, server.URL()), &part{role: "consumer"}, &part{"invalidator", "redis_down: wait"})
+	}()
 	for i := range 4 { // twice each
 		msg, err := sub.NextMsg(patience)
 		if err != nil {
