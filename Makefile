@@ -19,6 +19,7 @@ LDFLAGS := -s -w $(if $(VERSION),-X main.version=$(VERSION)) $(if $(COMMIT),-X m
 TOOLS         := $(CURDIR)/.tools
 GOLANGCI      := v2.15.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI)
+NATSCLI       := $(TOOLS)/nats-v0.3.0
 
 .DEFAULT_GOAL := help
 
@@ -41,6 +42,10 @@ test: install-test ## run every test with the race detector, against real server
 .PHONY: test-postgres
 test-postgres: install-test ## run the tests that use Postgres again, on each further version (17 and 18)
 	./scripts/test-postgres.sh $(ARGS)
+
+.PHONY: test-natscli
+test-natscli: install-test $(NATSCLI) ## run the commands that docs/monitoring.md shows with the real nats command line
+	NATS_COMMAND=$(NATSCLI) $(GO) test -tags natscli -timeout $(TIMEOUT) -run TestNATSCommandLine $(ARGS) ./cmd/freshet
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## run golangci-lint as .golangci.yml argues
@@ -87,3 +92,9 @@ $(GOLANGCI_LINT):
 	@mkdir -p $(TOOLS)/build
 	@GOBIN=$(TOOLS)/build GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
 	@mv $(TOOLS)/build/golangci-lint $@
+
+$(NATSCLI):
+	@echo "building the nats command line into .tools/, once"
+	@mkdir -p $(TOOLS)/build
+	@GOBIN=$(TOOLS)/build GOFLAGS= $(GO) install github.com/nats-io/natscli/nats@$(NATSCLI:$(TOOLS)/nats-%=%)
+	@mv $(TOOLS)/build/nats $@
