@@ -67,6 +67,7 @@ func (v *Invalidator) Replay(ctx context.Context, from ReplayFrom, progress func
 		if err != nil {
 			return p, err
 		}
+		p.Complete = history.Complete
 		for len(items) > 0 {
 			b := &batch{evaluator: evaluator}
 			n := 0

@@ -136,7 +136,7 @@ func printReplayed(out io.Writer, e service.ReplayEvent) error {
 	_, err := fmt.Fprintf(out, "replayed %d changes of %d messages: %d keys, patterns and tags invalidated again, %d values removed\n",
 		e.Changes, e.Of, e.Targets, e.Removed)
 	if err == nil && !e.Complete && e.Error == "" {
-		_, err = fmt.Fprintf(out, "the stream begins at %s: what was published before is no longer there (nats.stream.max_age, max_bytes);\n"+
+		_, err = fmt.Fprintf(out, "not all that was asked for is retained: the stream began at %s (nats.stream.max_age, max_bytes);\n"+
 			"`freshet invalidate --pattern` removes what may depend on it\n", e.Begins.UTC().Format(time.RFC3339))
 	}
 	return err

@@ -232,7 +232,7 @@ func (c *control) replay(ctx context.Context, request []byte) (any, error) {
 		case e.Error != "":
 			message = "replay failed: " + e.Error
 		case e.Done && !e.Complete:
-			message += fmt.Sprintf("; the stream begins at %s, and what was before cannot be replayed", e.Begins.UTC().Format(time.RFC3339))
+			message += fmt.Sprintf("; the stream began at %s, and what is not retained cannot be replayed", e.Begins.UTC().Format(time.RFC3339))
 		}
 		c.stream.Emit(stream.Event{Kind: "replay", Role: RoleInvalidator, Message: message, Fields: fieldsOf(e)})
 	}

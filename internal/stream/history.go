@@ -23,15 +23,18 @@ type History struct {
 	// From and To are the stream sequences of the first message and of the last.
 	// From is greater than To when there is nothing to read.
 	From, To uint64
-	// Begins is when the first message that the stream retains was stored, zero
+	// Begins is when the first message that the stream retained was stored, zero
 	// for an empty stream. Complete says that nothing was removed from the stream
-	// that belongs to the history.
+	// that belongs to the history. It becomes false when what had been there is
+	// found to be removed while the history is read.
 	Begins   time.Time
 	Complete bool
 
 	decoder  decoder
 	consumer jetstream.Consumer
 	lsn      cdc.LSN // messages below are passed over
+	last     uint64  // sequence of the last message read, or passed over by the start
+	hole     bool    // something is missing before the next message
 	ended    bool
 }
 
@@ -70,6 +73,7 @@ func (s *Stream) History(ctx context.Context, since time.Time, lsn cdc.LSN) (*Hi
 	if err != nil {
 		return fail(err)
 	}
+	h.last = info.Delivered.Stream
 	h.From = h.To + 1
 	if n := info.NumPending; n > 0 {
 		h.From = h.To - min(n, h.To) + 1
@@ -99,11 +103,17 @@ func (h *History) Next(ctx context.Context, limit int) ([]Item, error) {
 				h.ended = true
 				break
 			}
+			h.hole = h.hole || seq != h.last+1
+			h.last = seq
 			h.ended = h.ended || seq == h.To || meta.NumPending == 0
 			var item Item
 			h.decoder.decode(&item, &nats.Msg{Subject: msg.Subject(), Header: msg.Headers(), Data: msg.Data()}, seq)
 			if item.Kind == KindChange && item.LSN < h.lsn || item.Kind == KindGap && item.Gap.LSN < h.lsn {
+				h.hole = false // what is missing before it was below as well
 				continue
+			}
+			if h.hole && (item.Kind != KindMark || h.ended) {
+				h.Complete = false
 			}
 			items = append(items, item)
 		}
