@@ -3,13 +3,16 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/freshet-dev/freshet/internal/monitor"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
+	"github.com/freshet-dev/freshet/internal/service"
 )
 
 // Of two processes only the one with the active invalidator takes what is for it,
@@ -77,6 +80,86 @@ func TestControlFollowsTheActiveInvalidator(t *testing.T) {
 	s.settle(other)
 	if s.has("order:2") {
 		t.Error("what was changed while it was paused is still cached")
+	}
+}
+
+// A verification that was asked for over NATS finds what was planted, announces it
+// and, told so, removes it; one runs at a time.
+func TestVerifyOverNATS(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	warm(t, s)
+	p := runService(t, s.config, "consumer,invalidator")
+	awaitActive(t, patience, p)
+	s.settle(p)
+	conn, err := nats.Connect(s.nats.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	events, err := conn.SubscribeSync("freshet.shop.events.verify")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(request string) (answer monitor.Answer) {
+		t.Helper()
+		servertest.Eventually(t, patience, func() (bool, string) { // the member comes a moment after the state
+			reply, err := conn.Request("freshet.shop.ctl.verify", []byte(request), patience)
+			if err != nil {
+				return false, err.Error()
+			}
+			return json.Unmarshal(reply.Data, &answer) == nil, string(reply.Data)
+		})
+		return answer
+	}
+	s.plant("order:1")
+	servertest.Eventually(t, patience, func() (bool, string) { // a slow watermark leaves keys out
+		if answer := ask(`{"fix":true}`); !answer.OK {
+			t.Fatalf("got %+v", answer)
+		}
+		for {
+			m, err := events.NextMsg(patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var e struct{ Fields service.VerifyEvent }
+			if err := json.Unmarshal(m.Data, &e); err != nil {
+				t.Fatal(err)
+			}
+			if e.Fields.Done {
+				f := e.Fields
+				return f.Checked == 1 && f.Mismatches == 1 && f.Fixed == 1 && f.Looked == 1 && f.Error == "", string(m.Data)
+			}
+		}
+	})
+	if s.has("order:1") {
+		t.Error("what is stale is still cached")
+	}
+	servertest.Eventually(t, patience, func() (bool, string) { return s.events("mismatch") == 1, "no event" })
+
+	var keys []string
+	for n := range 60 {
+		keys = append(keys, fmt.Sprintf("order:%d", n+1))
+	}
+	s.plant(keys...)
+	if answer := ask(`{"rate":0.5}`); !answer.OK {
+		t.Errorf("got %+v", answer)
+	}
+	if answer := ask(`{}`); answer.OK || answer.Remedy == "" || !strings.Contains(answer.Error, "another") {
+		t.Errorf("got %+v, want that another one runs", answer)
+	}
+}
+
+// warm gives the shop a rule that warms.
+func warm(t *testing.T, s *shop) {
+	t.Helper()
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, "    warm: [{key: \"order:{id}\", sql: \"select to_jsonb(o) from orders o where o.id = {id}\", ttl: 1m}]\n"...)
+	if err := os.WriteFile(s.config, text, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

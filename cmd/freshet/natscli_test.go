@@ -71,6 +71,7 @@ func TestNATSCommandLine(t *testing.T) {
 		{`nats req freshet.shop.ctl.explain '{"table":"orders","row":{"id":42,"client_id":7}}'`, `orders:client:7`},
 		{`nats req freshet.shop.ctl.invalidate '{"keys":["order:42"]}'`, `"removed"`},
 		{`nats req freshet.shop.ctl.replay '{"since":"10m"}'`, `"job":"replay-`},
+		{`nats req freshet.shop.ctl.verify '{"sample":1000}'`, `"job":"verify-`},
 		{`nats req freshet.shop.ctl.pause ''`, `"paused":true`},
 		{`nats req freshet.shop.ctl.resume ''`, `"paused":false`},
 	} {
@@ -94,19 +95,6 @@ func TestNATSCommandLine(t *testing.T) {
 	delete(shown, reload)
 	for line := range shown {
 		t.Errorf("not tried: %s", line)
-	}
-}
-
-// warm gives the shop a rule that warms.
-func warm(t *testing.T, s *shop) {
-	t.Helper()
-	text, err := os.ReadFile(s.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = append(text, "    warm: [{key: \"order:{id}\", sql: \"select to_jsonb(o) from orders o where o.id = {id}\", ttl: 1m}]\n"...)
-	if err := os.WriteFile(s.config, text, 0o600); err != nil {
-		t.Fatal(err)
 	}
 }
 

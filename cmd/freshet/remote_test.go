@@ -274,9 +274,9 @@ func TestMicroService(t *testing.T) {
 				endpoints[e.Name] = e.Subject
 			}
 		}
-		return len(endpoints) == 7, fmt.Sprint(endpoints)
+		return len(endpoints) == 8, fmt.Sprint(endpoints)
 	})
-	for _, verb := range []string{"status", "explain", "pause", "resume", "invalidate", "replay", "reload"} {
+	for _, verb := range []string{"status", "explain", "pause", "resume", "invalidate", "replay", "verify", "reload"} {
 		if endpoints[verb] != "freshet.shop.ctl."+verb {
 			t.Errorf("%s: got %q", verb, endpoints[verb])
 		}
@@ -297,6 +297,7 @@ func TestMicroService(t *testing.T) {
 		{"invalidate", `{"keys":["order:1"]} {}`, false, "one JSON object only"},
 		{"invalidate", `{"keys":["order:1"]}`, true, `"removed"`},
 		{"replay", `{"since":"soon"}`, false, "duration"},
+		{"verify", `{"sample":-1}`, false, "number of keys"},
 	} {
 		reply, err := conn.Request("freshet.shop.ctl."+tc.verb, []byte(tc.request), patience)
 		if err != nil {

@@ -26,6 +26,7 @@ type control struct {
 
 	jobs      sync.WaitGroup
 	replaying sync.Mutex // held by the one replay that runs
+	comparing sync.Mutex // held by the one verification that runs
 }
 
 // InvalidateRequest is the body of the verb invalidate. Names are without the
@@ -76,6 +77,9 @@ func (c *control) verbs(ctx context.Context) []monitor.Verb {
 		{Name: "invalidate", Active: true, Long: true, Help: "remove keys, patterns and tags", Check: checkInvalidate, Serve: c.invalidate},
 		{Name: "replay", Active: true, Help: "apply retained history again", Serve: func(_ context.Context, request []byte, _ string) (any, error) {
 			return c.replay(ctx, request)
+		}},
+		{Name: "verify", Active: true, Help: "compare cached values with the database", Serve: func(_ context.Context, request []byte, _ string) (any, error) {
+			return c.verify(ctx, request)
 		}},
 	}
 	if c.cfg.Reload != nil {

@@ -32,32 +32,45 @@ func newVerifying(ctx context.Context, cfg Config, rules *rule.Set, s *stream.St
 	if cfg.VerifyRate == 0 || !rules.Warms() {
 		return nil, nil
 	}
-	db, err := verify.Open(ctx, cfg.PostgresURL, verifyTime)
+	verifier, done, err := openVerifier(ctx, cfg, rules, s, verify.Config{Rate: float64(cfg.VerifyRate), Sample: verifySample})
 	if err != nil {
 		return nil, err
+	}
+	return &verifying{verifier: verifier, invalidator: v, close: done}, nil
+}
+
+// openVerifier connects a verifier that announces what it finds.
+func openVerifier(ctx context.Context, cfg Config, rules *rule.Set, s *stream.Stream, how verify.Config) (v *verify.Verifier, done func(), err error) {
+	db, err := verify.Open(ctx, cfg.PostgresURL, verifyTime)
+	if err != nil {
+		return nil, nil, err
 	}
 	c, release := cfg.Memory, func() {}
 	if c == nil {
 		if c, err = cache.Open(ctx, cfg.CacheURL, cache.Config{Source: cfg.Stream.Name, Prefix: cfg.Applier.Prefix, Logger: cfg.Logger}); err != nil {
 			db.Close()
-			return nil, fmt.Errorf("cache.url: %w", err)
+			return nil, nil, fmt.Errorf("cache.url: %w", err)
 		}
 		release = func() { _ = c.Close() } // nothing is stored through it
 	}
-	verifier, err := verify.New(verify.Config{
-		Rate: float64(cfg.VerifyRate), Sample: verifySample, Logger: cfg.Logger,
-		OnMismatch: func(m verify.Mismatch) {
-			s.Emit(stream.Event{
-				Kind: "mismatch", Role: RoleInvalidator,
-				Message: "the cached value of " + m.Key + " is not what rule " + m.Rule + " gives; `freshet verify --fix` removes it, and a client that fills it without a lease, or from a standby, may store it again",
-				Fields:  map[string]any{"key": m.Key, "rule": m.Rule, "cached": m.Cached, "database": m.Database},
-			})
-		},
-	}, c, db, rules)
-	if err != nil {
-		return nil, err
+	how.Logger = cfg.Logger
+	how.OnMismatch = func(m verify.Mismatch) {
+		remedy := "; `freshet verify --fix` removes it, and"
+		if m.Fixed {
+			remedy = "; it is removed, and"
+		}
+		s.Emit(stream.Event{
+			Kind: "mismatch", Role: RoleInvalidator,
+			Message: "the cached value of " + m.Key + " is not what rule " + m.Rule + " gives" + remedy + " a client that fills it without a lease, or from a standby, may store it again",
+			Fields:  map[string]any{"key": m.Key, "rule": m.Rule, "cached": m.Cached, "database": m.Database, "fixed": m.Fixed},
+		})
 	}
-	return &verifying{verifier: verifier, invalidator: v, close: func() { release(); db.Close() }}, nil
+	done = func() { release(); db.Close() }
+	if v, err = verify.New(how, c, db, rules); err != nil {
+		done()
+		return nil, nil, err
+	}
+	return v, done, nil
 }
 
 // run verifies until ctx ends. What is known to be behind is not looked at.

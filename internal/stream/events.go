@@ -27,7 +27,7 @@ type Event struct {
 }
 
 // quietEvents are kinds that tell of ordinary work; the others are warnings.
-var quietEvents = []string{"slot_created", "takeover", "paused", "resumed", "flushed", "rules_changed", "bulk", "control", "replay"}
+var quietEvents = []string{"slot_created", "takeover", "paused", "resumed", "flushed", "rules_changed", "bulk", "control", "replay", "verify"}
 
 // Emit logs the event and publishes it. It never blocks: when NATS is away or
 // too many wait, the log line is all that remains. A zero Time becomes now.

@@ -112,7 +112,7 @@ func (h *History) Next(ctx context.Context, limit int) ([]Item, error) {
 				h.hole = false // what is missing before it was below as well
 				continue
 			}
-			if h.hole && (item.Kind != KindMark || h.ended) {
+			if h.hole && (h.ended || item.Kind != KindMark && item.Kind != KindStart) {
 				h.Complete = false
 			}
 			items = append(items, item)
