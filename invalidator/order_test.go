@@ -146,6 +146,7 @@ func TestInvalidateByHandEndsWithTheLead(t *testing.T) {
 
 // invalidating invalidates a pattern in the background.
 func invalidating(t *testing.T, v *running, pattern string) <-chan error {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waiting)
 	ended := make(chan error, 1)
 	go func() {

@@ -112,11 +112,11 @@ func (r *remote) ask(ctx context.Context, verb string, request, result any) erro
 		return fmt.Errorf("%s: the answer cannot be read: %w", verb, err)
 	}
 	if !answer.OK {
-		refusal := &monitor.Refusal{Message: answer.Error, Remedy: answer.Remedy}
+		refused := &monitor.RefusedError{Message: answer.Error, Remedy: answer.Remedy}
 		if reply.Header.Get(micro.ErrorCodeHeader) == "400" {
-			return usageErrorf("%s: %w", verb, refusal)
+			return usageErrorf("%s: %w", verb, refused)
 		}
-		return fmt.Errorf("%s: %w", verb, refusal)
+		return fmt.Errorf("%s: %w", verb, refused)
 	}
 	if result == nil {
 		return nil

@@ -166,7 +166,7 @@ func (c *Control) member(ctx context.Context, active bool) (micro.Service, error
 // looks at the request once more then: what takes long is answered past it.
 func (c *Control) receive(ctx context.Context, v Verb, request micro.Request) {
 	if !c.inHand.enter() {
-		err := &Refusal{Message: "the process stops", Remedy: "ask again"}
+		err := &RefusedError{Message: "the process stops", Remedy: "ask again"}
 		c.answered(v, request.Error(code(err), err.Error(), encode(nil, err)))
 		return
 	}

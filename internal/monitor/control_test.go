@@ -151,7 +151,7 @@ func TestControlRefuses(t *testing.T) {
 		return nil
 	}
 	s := serve(t, nil, quiet, long, monitor.Verb{Name: "fail", Serve: func(context.Context, []byte, string) (any, error) {
-		return nil, fmt.Errorf("it rains: %w", &monitor.Refusal{Message: "no sun", Remedy: "wait"})
+		return nil, fmt.Errorf("it rains: %w", &monitor.RefusedError{Message: "no sun", Remedy: "wait"})
 	}})
 	s.answers("quiet", true)
 	for _, tc := range []struct {

@@ -16,8 +16,8 @@ type Answer struct {
 	Remedy string          `json:"remedy,omitempty"` // what to do about it, where that is known
 }
 
-// Refusal is the error of a request, with its remedy.
-type Refusal struct {
+// RefusedError is the error of a request, with its remedy.
+type RefusedError struct {
 	Message, Remedy string
 	// Bad says that the request itself is wrong, and not worth repeating.
 	Bad bool
@@ -25,11 +25,11 @@ type Refusal struct {
 
 // BadRequest refuses a request that is wrong. remedy may be empty.
 func BadRequest(remedy, format string, args ...any) error {
-	return &Refusal{Message: fmt.Sprintf(format, args...), Remedy: remedy, Bad: true}
+	return &RefusedError{Message: fmt.Sprintf(format, args...), Remedy: remedy, Bad: true}
 }
 
 // Error is the message and the remedy.
-func (e *Refusal) Error() string {
+func (e *RefusedError) Error() string {
 	if e.Remedy == "" {
 		return e.Message
 	}
@@ -67,9 +67,9 @@ func encode(result any, err error) []byte {
 	}
 	if err != nil {
 		answer.Error = err.Error()
-		var refusal *Refusal
-		if errors.As(err, &refusal) {
-			answer.Error, answer.Remedy = refusal.Message, refusal.Remedy
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			answer.Error, answer.Remedy = refused.Message, refused.Remedy
 		}
 	}
 	data, err := json.Marshal(answer)
@@ -81,8 +81,8 @@ func encode(result any, err error) []byte {
 
 // code is the error code of an answer.
 func code(err error) string {
-	var refusal *Refusal
-	if errors.As(err, &refusal) && refusal.Bad {
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Bad {
 		return "400"
 	}
 	return "500"

@@ -183,12 +183,12 @@ func (c *control) invalidate(ctx context.Context, request []byte, _ string) (any
 	removed, err := c.invalidator.Invalidate(ctx, invalidator.Targets{Keys: r.Keys, Patterns: r.Patterns, Tags: r.Tags})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, &monitor.Refusal{
+		return nil, &monitor.RefusedError{
 			Message: "not done in time: Redis is slow or away, or patterns take long",
 			Remedy:  "it may still happen, and may be asked for again; `freshet status` tells",
 		}
 	case errors.Is(err, invalidator.ErrNotActive):
-		return nil, &monitor.Refusal{Message: "this invalidator is not the active one any more", Remedy: "ask again: another takes over within seconds"}
+		return nil, &monitor.RefusedError{Message: "this invalidator is not the active one any more", Remedy: "ask again: another takes over within seconds"}
 	}
 	return InvalidateResult{Removed: removed}, err
 }
@@ -226,7 +226,7 @@ func (c *control) replay(ctx context.Context, request []byte) (any, error) {
 		return nil, err
 	}
 	if !c.replaying.TryLock() {
-		return nil, &monitor.Refusal{Message: "another replay is running", Remedy: "wait for its last event: `freshet tail --events`"}
+		return nil, &monitor.RefusedError{Message: "another replay is running", Remedy: "wait for its last event: `freshet tail --events`"}
 	}
 	job := "replay-" + randomID()
 	emit := func(e ReplayEvent) {

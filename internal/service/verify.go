@@ -45,9 +45,9 @@ func (c *control) verify(ctx context.Context, request []byte) (any, error) {
 	case r.Rate < 0:
 		return nil, monitor.BadRequest("", "rate %g: want a number of keys a second", r.Rate)
 	case !c.rules.Warms():
-		return nil, &monitor.Refusal{Message: "no rule has a warm query, and nothing else says what a key should hold", Remedy: "add warm: with key, sql and ttl"}
+		return nil, &monitor.RefusedError{Message: "no rule has a warm query, and nothing else says what a key should hold", Remedy: "add warm: with key, sql and ttl"}
 	case !c.comparing.TryLock():
-		return nil, &monitor.Refusal{Message: "another verification is running", Remedy: "wait for its last event: `freshet tail --events`"}
+		return nil, &monitor.RefusedError{Message: "another verification is running", Remedy: "wait for its last event: `freshet tail --events`"}
 	}
 	job := "verify-" + randomID()
 	c.jobs.Go(func() {
