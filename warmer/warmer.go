@@ -38,7 +38,7 @@ type Warmer struct {
 
 	mu      sync.Mutex
 	queue   *stream.WarmQueue   // nil: to be asked for; guarded by mu
-	paused  bool                // told to take no tasks; guarded by mu
+	paused  bool                // told to take no tasks, or not known yet; guarded by mu
 	waiting map[string]struct{} // keys whose task has not taken the lease; guarded by mu
 }
 
@@ -57,7 +57,7 @@ func New(cfg Config, s *stream.Stream, c *cache.Cache, rules *rule.Set, db Datab
 	return &Warmer{
 		cfg: cfg, log: cfg.Logger.With("role", role, "id", cfg.ID),
 		stream: s, cache: c, rules: rules, db: db,
-		permits: newPermits(limiter, cfg), stats: newStats(cfg.ID), waiting: map[string]struct{}{},
+		permits: newPermits(limiter, cfg), stats: newStats(cfg.ID), paused: true, waiting: map[string]struct{}{},
 	}, nil
 }
 
@@ -96,6 +96,10 @@ func (w *Warmer) work(ctx context.Context) {
 		}
 		w.found(StateNATSDown)
 		if task == nil {
+			continue
+		}
+		if w.isPaused() { // since it was asked for
+			w.end(task.Again(nextWait)) // by then none of those who wait will be given it
 			continue
 		}
 		if server := w.handle(ctx, task); server != "" {
