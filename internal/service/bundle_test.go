@@ -43,6 +43,7 @@ type bundle struct {
 	confirm  consumer.Confirm
 	bulk     int64
 	verify   int
+	readyLag time.Duration
 }
 
 type options struct {
@@ -53,12 +54,13 @@ type options struct {
 	confirm  consumer.Confirm
 	bulk     int64 // rows of one transaction; 0: the default
 
-	verifyRate int // values a second; 0: none
+	verifyRate int           // values a second; 0: none
+	readyLag   time.Duration // 0: the default
 }
 
 func newBundle(t *testing.T, o options) *bundle {
 	t.Helper()
-	b := &bundle{t: t, rules: o.rules, confirm: o.confirm, bulk: o.bulk, verify: o.verifyRate, storeDir: t.TempDir()}
+	b := &bundle{t: t, rules: o.rules, confirm: o.confirm, bulk: o.bulk, verify: o.verifyRate, readyLag: o.readyLag, storeDir: t.TempDir()}
 	b.postgres = servertest.Postgres(t, servers.PostgresOptions{Settings: o.settings})
 	b.redis = servertest.Redis(t, servers.RedisOptions{AppendOnly: true})
 	if o.nats {
@@ -112,6 +114,7 @@ func (b *bundle) tryStart(roles ...string) (*running, error) {
 		Applier:     cache.ApplierConfig{Name: instance, Logger: logger},
 		CacheURL:    b.redis.URL(),
 		VerifyRate:  b.verify,
+		ReadyLag:    b.readyLag,
 		HTTP:        monitor.Config{Listen: "127.0.0.1:0", Logger: logger},
 		Logger:      logger,
 		OnStarted:   func(r service.Running) { started <- r },

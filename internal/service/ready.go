@@ -10,6 +10,13 @@ import (
 	"github.com/freshet-dev/freshet/warmer"
 )
 
+// waitsFor says what a consumer waits for where that is no error.
+var waitsFor = map[consumer.State]string{
+	consumer.StateCreating:  "Postgres makes a slot once the transactions that write now have ended; end what is idle in a transaction (pg_stat_activity)",
+	consumer.StateInvisible: "a COMMIT is not visible yet, as while it waits for a synchronous standby; look at pg_stat_replication",
+	consumer.StatePaused:    "the stream is full of what the invalidator has not applied; look there",
+}
+
 type consumerPart struct {
 	consumer *consumer.Consumer
 	readyLag time.Duration
@@ -25,9 +32,12 @@ func (p *consumerPart) Ready() string {
 		return "" // another one works; this one takes over
 	case consumer.StateStreaming, consumer.StateInvisible, consumer.StatePaused:
 		if s.Lag > p.readyLag {
-			return fmt.Sprintf("%s, %s behind the database (ready_lag is %s)", s.State, s.Lag.Round(time.Second), p.readyLag)
+			behind := fmt.Sprintf("%s, %s behind the database (ready_lag is %s)", s.State, s.Lag.Round(time.Second), p.readyLag)
+			return reason(behind, waitsFor[s.State], "")
 		}
 		return ""
+	case consumer.StateCreating:
+		return reason(string(s.State), waitsFor[s.State], "")
 	default:
 		return reason(string(s.State), s.LastError, s.Remedy)
 	}
