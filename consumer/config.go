@@ -30,11 +30,13 @@ func (c Confirm) String() string {
 }
 
 const (
-	defaultMaxWAL       = 8 << 30
 	defaultHeartbeat    = 10 * time.Second
 	defaultMarkInterval = 100 * time.Millisecond
 	defaultChunk        = 256
 )
+
+// DefaultMaxWAL is the default of Config.MaxWAL, in bytes.
+const DefaultMaxWAL = 8 << 30
 
 // Config says what to read from Postgres and how to confirm it.
 type Config struct {
@@ -101,7 +103,7 @@ func (cfg Config) withDefaults() Config {
 		cfg.Publication = slotName(cfg.Name)
 	}
 	if cfg.MaxWAL == 0 {
-		cfg.MaxWAL = defaultMaxWAL
+		cfg.MaxWAL = DefaultMaxWAL
 	}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = defaultHeartbeat

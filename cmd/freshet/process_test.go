@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet/internal/cdc"
+	"github.com/freshet-dev/freshet/internal/monitor"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
 
@@ -173,6 +174,19 @@ func (p *process) status() (s serviceStatus, err error) {
 	}
 	if code != http.StatusOK {
 		return s, fmt.Errorf("/status answers %d: %s", code, body)
+	}
+	var reports []monitor.Report
+	if err := json.Unmarshal(body, &reports); err != nil {
+		return s, err
+	}
+	own := map[string]json.RawMessage{}
+	for _, r := range reports {
+		if r.ID == reports[0].ID { // the process's own come first
+			own[r.Role] = r.Status
+		}
+	}
+	if body, err = json.Marshal(own); err != nil {
+		return s, err
 	}
 	return s, json.Unmarshal(body, &s)
 }

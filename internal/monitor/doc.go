@@ -1,4 +1,4 @@
-// Package monitor tells operators and probes the truth about a process: health
-// and readiness over HTTP. It imports no component: it takes what satisfies a
-// small interface.
+// Package monitor tells operators and probes the truth about an instance: health,
+// readiness, status, events and a dashboard over HTTP, statuses and control over
+// NATS. It imports no component: it takes what satisfies a small interface.
 package monitor

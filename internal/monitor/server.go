@@ -30,11 +30,17 @@ type Config struct {
 	Listen string
 	// Metrics answers /metrics. Nil means that nothing does.
 	Metrics http.Handler
+	// Watch is what /status and /events show. Defaults to one of
+	// this process alone, which nothing keeps up to date.
+	Watch *Watch
+	// Explain answers /explain: the request and result of the control verb of that
+	// name. Nil means that there is nothing to explain.
+	Explain func(ctx context.Context, request []byte) (any, error)
 	// Logger defaults to discarding everything.
 	Logger *slog.Logger
 }
 
-// Server answers /healthz, /readyz and /status.
+// Server answers /healthz, /readyz, /metrics, /status, /events and /explain.
 type Server struct {
 	cfg      Config
 	listener net.Listener
@@ -47,6 +53,9 @@ type Server struct {
 func Listen(ctx context.Context, cfg Config, sources ...Source) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Watch == nil {
+		cfg.Watch = NewWatch(WatchConfig{}, sources...)
 	}
 	s := &Server{cfg: cfg, sources: sources}
 	if cfg.Listen == "" {
@@ -76,7 +85,8 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	served := make(chan error, 1) // 1: Serve must not hang when Run has gone
+	server.RegisterOnShutdown(s.cfg.Watch.hub.close) // who follows would be waited for
+	served := make(chan error, 1)                    // 1: Serve must not hang when Run has gone
 	go func() { served <- server.Serve(s.listener) }()
 	select {
 	case err := <-served:
@@ -105,6 +115,8 @@ func (s *Server) handler() http.Handler {
 	if s.cfg.Metrics != nil {
 		mux.Handle("GET /metrics", s.cfg.Metrics)
 	}
+	mux.HandleFunc("GET /events", s.events)
+	mux.HandleFunc("POST /explain", s.explain)
 	return mux
 }
 
@@ -126,13 +138,10 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// status is what `freshet status -o json` prints; this process's parts come first.
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	parts := make(map[string]any, len(s.sources))
-	for _, source := range s.sources {
-		parts[source.Role()] = source.Snapshot()
-	}
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(parts); err != nil {
+	if err := json.NewEncoder(w).Encode(s.cfg.Watch.Reports()); err != nil {
 		s.cfg.Logger.Debug("status was not delivered", "error", err)
 	}
 }

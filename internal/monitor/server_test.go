@@ -73,12 +73,12 @@ func TestHealthAndStatus(t *testing.T) {
 		t.Errorf("/healthz: got %d, want 200 also while not ready", code)
 	}
 	_, body := get(t, url+"/status")
-	var status map[string]map[string]string
-	if err := json.Unmarshal([]byte(body), &status); err != nil {
+	var reports []monitor.Report
+	if err := json.Unmarshal([]byte(body), &reports); err != nil {
 		t.Fatalf("/status is not JSON: %v", err)
 	}
-	if got := status["consumer"]["state"]; got != "streaming" {
-		t.Errorf("/status: got state %q, want streaming", got)
+	if len(reports) != 1 || reports[0].Role != "consumer" || reports[0].Reason != "not ready" || string(reports[0].Status) != `{"state":"streaming"}` {
+		t.Errorf("/status: got %s, want the report of the consumer", body)
 	}
 }
 

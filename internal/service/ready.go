@@ -19,11 +19,19 @@ var waitsFor = map[consumer.State]string{
 
 type consumerPart struct {
 	consumer *consumer.Consumer
+	maxWAL   int64
 	readyLag time.Duration
 }
 
-func (p *consumerPart) Role() string  { return RoleConsumer }
-func (p *consumerPart) Snapshot() any { return p.consumer.Status() }
+func (p *consumerPart) Role() string { return RoleConsumer }
+
+func (p *consumerPart) Snapshot() any {
+	return struct {
+		consumer.Status
+		MaxWAL   int64   `json:"max_wal"`   // what retained_wal may reach
+		ReadyLag float64 `json:"ready_lag"` // seconds
+	}{p.consumer.Status(), p.maxWAL, p.readyLag.Seconds()}
+}
 
 func (p *consumerPart) Ready() string {
 	s := p.consumer.Status()
@@ -46,6 +54,7 @@ func (p *consumerPart) Ready() string {
 type invalidatorPart struct {
 	invalidator *invalidator.Invalidator
 	verifying   *verifying // nil where nothing is verified
+	filling     *filling
 	readyLag    time.Duration
 }
 
@@ -54,8 +63,10 @@ func (p *invalidatorPart) Role() string { return RoleInvalidator }
 func (p *invalidatorPart) Snapshot() any {
 	return struct {
 		invalidator.Status
-		Verify *verify.Status `json:"verify,omitempty"`
-	}{p.invalidator.Status(), p.verifying.status()}
+		Verify   *verify.Status `json:"verify,omitempty"`
+		Stream   *fill          `json:"stream,omitempty"` // how full it is, where that is known
+		ReadyLag float64        `json:"ready_lag"`        // seconds
+	}{p.invalidator.Status(), p.verifying.status(), p.filling.last.Load(), p.readyLag.Seconds()}
 }
 
 func (p *invalidatorPart) Ready() string {

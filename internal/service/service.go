@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -157,6 +158,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	running := Running{Rules: rules, Stream: s, NATS: s.ClientURL()}
 	var parts []monitor.Source
 	var checks *verifying
+	var watched atomic.Pointer[monitor.Watch] // set before anything runs
 	group, ctx := errgroup.WithContext(ctx)
 	var starts []func() error
 	if slices.Contains(cfg.Roles, RoleConsumer) {
@@ -166,7 +168,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 		running.Consumer = c
-		parts = append(parts, &consumerPart{consumer: c, readyLag: cfg.ReadyLag})
+		parts = append(parts, &consumerPart{consumer: c, maxWAL: cmp.Or(cfg.Consumer.MaxWAL, consumer.DefaultMaxWAL), readyLag: cfg.ReadyLag})
 		starts = append(starts, func() error { return c.Run(ctx) })
 	}
 	if slices.Contains(cfg.Roles, RoleInvalidator) {
@@ -175,6 +177,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, applier.Close()) }()
+		if cfg.HTTP.Listen != "" {
+			cfg.Invalidator.OnApplied = feeding(&watched, cfg.Invalidator.OnApplied)
+		}
 		v, err := invalidator.New(cfg.Invalidator, s, applier, rules, pool)
 		if err != nil {
 			return err
@@ -184,8 +189,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 		running.Invalidator, checks = v, w
-		parts = append(parts, &invalidatorPart{invalidator: v, verifying: w, readyLag: cfg.ReadyLag})
-		starts = append(starts, func() error { return v.Run(ctx) })
+		f := &filling{stream: s, invalidator: v}
+		parts = append(parts, &invalidatorPart{invalidator: v, verifying: w, filling: f, readyLag: cfg.ReadyLag})
+		starts = append(starts, func() error { return v.Run(ctx) }, func() error { return f.run(ctx) })
 		if w != nil {
 			starts = append(starts, func() error { return w.run(ctx) })
 		}
@@ -209,6 +215,13 @@ func run(ctx context.Context, cfg Config) (err error) {
 		func() error { return asked.run(ctx) },
 		func() error { return beacon.Run(ctx, s.Conn(), parts...) })
 	cfg.HTTP.Metrics = promhttp.HandlerFor(newRegistry(&metrics{running: running, verifying: checks, parts: parts}), promhttp.HandlerOpts{})
+	watch := newWatch(cfg, s, beacon, parts)
+	watched.Store(watch)
+	if cfg.HTTP.Listen != "" {
+		starts = append(starts, func() error { return watch.Run(ctx) })
+	}
+	cfg.HTTP.Watch = watch
+	cfg.HTTP.Explain = func(ctx context.Context, request []byte) (any, error) { return asked.explain(ctx, request, "") }
 	server, err := monitor.Listen(ctx, cfg.HTTP, parts...)
 	if err != nil {
 		return err

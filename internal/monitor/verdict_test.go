@@ -1,0 +1,76 @@
+package monitor_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/freshet-dev/freshet/internal/monitor"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// reader and worker are reports; a reason makes them not ready.
+func reader(state, reason string) monitor.Report {
+	return monitor.Report{
+		Role: "consumer", ID: "a", Time: noon, Ready: reason == "", Reason: reason,
+		Status: json.RawMessage(fmt.Sprintf(`{"state":%q}`, state)),
+	}
+}
+
+func worker(state string, active bool, age time.Duration, reason string) monitor.Report {
+	status := fmt.Sprintf(`{"state":%q,"active":%t,"position":{"time":%q}}`, state, active, noon.Add(-age).Format(time.RFC3339Nano))
+	return monitor.Report{Role: "invalidator", ID: "a", Time: noon, Ready: reason == "", Reason: reason, Status: json.RawMessage(status)}
+}
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	streaming, active := reader("streaming", ""), worker("active", true, 80*time.Millisecond, "")
+	unknown := active
+	unknown.Status = json.RawMessage(`{"state":"active","active":true,"position":{"time":"0001-01-01T00:00:00Z"}}`)
+	for _, tc := range []struct {
+		name    string
+		reports []monitor.Report
+		offline bool
+		level   monitor.Level
+		stage   monitor.Stage
+		word    string
+	}{
+		{"all is well", []monitor.Report{streaming, active}, false, monitor.LevelFresh, "", "up to 80ms ago"},
+		{
+			"others stand by",
+			[]monitor.Report{reader("waiting_for_slot", ""), streaming, worker("waiting", false, time.Hour, ""), active},
+			false, monitor.LevelFresh, "", "up to 80ms ago",
+		},
+		{
+			"a warmer's trouble is not the cache's",
+			[]monitor.Report{streaming, active, {Role: "warmer", Reason: "postgres is away", Status: json.RawMessage(`{}`)}},
+			false, monitor.LevelFresh, "", "Fresh",
+		},
+		{"behind", []monitor.Report{streaming, worker("active", true, 9*time.Second, "")}, false, monitor.LevelBehind, "", "last 9s"},
+		{"nobody", nil, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},
+		{"no reader", []monitor.Report{active}, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},
+		{"only one that waits", []monitor.Report{reader("waiting_for_slot", ""), active}, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},
+		{"no worker", []monitor.Report{streaming}, false, monitor.LevelStuck, monitor.StageInvalidator, "no invalidator"},
+		{"postgres away", []monitor.Report{reader("connecting", "refused"), worker("active", true, time.Minute, "60s")}, false, monitor.LevelStuck, monitor.StagePostgres, "last 1m0s may still be stale"},
+		{"redis away", []monitor.Report{streaming, worker("redis_down", true, 42*time.Second, "refused")}, false, monitor.LevelStuck, monitor.StageRedis, "Redis does not answer. What was committed in the last 42s"},
+		{"redis away, so the stream is full", []monitor.Report{reader("paused_by_backpressure", "behind"), worker("redis_down", true, time.Hour, "refused")}, false, monitor.LevelStuck, monitor.StageRedis, "Redis"},
+		{"nats away", []monitor.Report{reader("connecting", "no responders"), active}, true, monitor.LevelStuck, monitor.StageNATS, "NATS does not answer"},
+		{"paused within the bound", []monitor.Report{streaming, worker("paused", true, time.Second, "")}, false, monitor.LevelStuck, monitor.StageInvalidator, "Paused"},
+		{"flushing", []monitor.Report{streaming, worker("flushing", true, time.Second, "flushing")}, false, monitor.LevelStuck, monitor.StageInvalidator, "Flushing"},
+		{"nothing applied yet", []monitor.Report{streaming, unknown}, false, monitor.LevelStuck, monitor.StageInvalidator, "nothing is known"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			v := monitor.Judge(tc.reports, !tc.offline, noon)
+			if v.Level != tc.level || v.Stage != tc.stage || !strings.Contains(v.Sentence, tc.word) {
+				t.Errorf("got %+v, want %s at %q with %q", v, tc.level, tc.stage, tc.word)
+			}
+			if v.Level == monitor.LevelStuck && len(v.Reasons) == 0 && tc.name != "nothing applied yet" {
+				t.Error("stuck without a reason")
+			}
+		})
+	}
+}

@@ -1,0 +1,96 @@
+package service
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-dev/freshet/internal/monitor"
+	"github.com/freshet-dev/freshet/internal/stream"
+	"github.com/freshet-dev/freshet/invalidator"
+)
+
+// fillEvery is how often the change stream is asked how full it is.
+const fillEvery = time.Second
+
+// newWatch returns what the dashboard shows of the whole instance.
+func newWatch(cfg Config, s *stream.Stream, beacon *monitor.Beacon, parts []monitor.Source) *monitor.Watch {
+	prefix := "freshet." + cfg.Stream.Name
+	return monitor.NewWatch(monitor.WatchConfig{
+		Beacon: beacon, Conn: s.Conn(), Statuses: prefix + ".status.*.*", Events: prefix + ".events.*",
+		Past:   s.PastEvents,
+		Logger: cfg.Logger,
+	}, parts...)
+}
+
+// feeding tells watch and the observer that there may be already what is applied.
+// Without a follower that costs the next batch nothing but the question.
+func feeding(watch *atomic.Pointer[monitor.Watch], other func(invalidator.Applied)) func(invalidator.Applied) {
+	return func(a invalidator.Applied) {
+		if other != nil {
+			other(a)
+		}
+		if w := watch.Load(); w != nil && w.Following() {
+			w.Applied(feedItem(a))
+		}
+	}
+}
+
+// feedItem shortens what was applied; its slices are valid during the call only.
+func feedItem(a invalidator.Applied) monitor.FeedItem {
+	item := monitor.FeedItem{
+		Time: a.At, Rows: a.Rows, Removed: a.Removed, Targets: len(a.Keys) + len(a.Patterns) + len(a.Tags),
+		Keys: firstOf(a.Keys), Patterns: firstOf(a.Patterns), Tags: firstOf(a.Tags),
+	}
+	for _, c := range a.Changes[:min(len(a.Changes), monitor.FeedNames)] {
+		item.Changes = append(item.Changes, monitor.FeedChange{Table: c.Table.String(), Op: string(c.Op), Latency: c.Lag.Seconds()})
+	}
+	return item
+}
+
+func firstOf(names []string) []string {
+	return append([]string(nil), names[:min(len(names), monitor.FeedNames)]...)
+}
+
+// fill is how full the change stream is.
+type fill struct {
+	Messages uint64 `json:"messages"`
+	Bytes    uint64 `json:"bytes"`
+	MaxBytes int64  `json:"max_bytes"`
+	Pending  uint64 `json:"pending"` // messages behind the position
+}
+
+// filling asks NATS how full the change stream is while this process has the active
+// invalidator.
+type filling struct {
+	stream      *stream.Stream
+	invalidator *invalidator.Invalidator
+	last        atomic.Pointer[fill] // nil: not known
+}
+
+func (f *filling) run(ctx context.Context) error {
+	tick := time.NewTicker(fillEvery)
+	defer tick.Stop()
+	for {
+		f.last.Store(f.ask(ctx))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (f *filling) ask(ctx context.Context) *fill {
+	s := f.invalidator.Status()
+	if !s.Active {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, scrapeTime)
+	defer cancel()
+	info, err := f.stream.Info(ctx)
+	if err != nil {
+		return nil
+	}
+	return &fill{Messages: info.Messages, Bytes: info.Bytes, MaxBytes: info.MaxBytes, Pending: max(info.LastSeq, s.Position.Seq) - s.Position.Seq}
+}
