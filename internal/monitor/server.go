@@ -40,7 +40,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Server answers /healthz, /readyz, /metrics, /status, /events and /explain.
+// Server answers /healthz, /readyz, /metrics, /status, /events and /explain, and
+// serves the dashboard at /.
 type Server struct {
 	cfg      Config
 	listener net.Listener
@@ -117,6 +118,7 @@ func (s *Server) handler() http.Handler {
 	}
 	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("POST /explain", s.explain)
+	s.dashboard(mux)
 	return mux
 }
 
