@@ -145,9 +145,9 @@ func Judge(reports []Report, connected bool, now time.Time) Verdict {
 		v.Sentence += " Until it is known what was applied, cached values may be stale."
 	case age > behindAfter:
 		v.Level = LevelBehind
-		v.Sentence = "Behind: everything works, and what was committed in the last " + ageText(age) + " is not applied yet."
+		v.Sentence = "Everything works, and what was committed in the last " + ageText(age) + " is not applied yet."
 	default:
-		v.Sentence = "Fresh: what was committed up to " + ageText(age) + " ago is applied to Redis."
+		v.Sentence = "What was committed up to " + ageText(age) + " ago is applied to Redis."
 	}
 	return v
 }

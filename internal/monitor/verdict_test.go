@@ -47,7 +47,7 @@ func TestVerdict(t *testing.T) {
 		{
 			"a warmer's trouble is not the cache's",
 			[]monitor.Report{streaming, active, {Role: "warmer", Reason: "postgres is away", Status: json.RawMessage(`{}`)}},
-			false, monitor.LevelFresh, "", "Fresh",
+			false, monitor.LevelFresh, "", "is applied",
 		},
 		{"behind", []monitor.Report{streaming, worker("active", true, 9*time.Second, "")}, false, monitor.LevelBehind, "", "last 9s"},
 		{"nobody", nil, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},

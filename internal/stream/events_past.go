@@ -28,7 +28,7 @@ func (s *Stream) PastEvents(ctx context.Context, most int) ([]json.RawMessage, e
 	if err != nil {
 		return nil, fmt.Errorf("read past events: %w", err)
 	}
-	batch, err := reader.Fetch(int(state.LastSeq-first)+1, jetstream.FetchMaxWait(2*time.Second)) //nolint:gosec // most at most
+	batch, err := reader.Fetch(int(state.LastSeq-first)+1, jetstream.FetchMaxWait(2*time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("read past events: %w", err)
 	}

@@ -28,7 +28,7 @@ function make(chart, at) {
   const stroke = [css("--a"), css("--b")];
   const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   const options = {
-    width: at.clientWidth, height: 160, cursor: { drag: { x: false, y: false } },
+    width: at.clientWidth, height: 160, legend: { show: false }, cursor: { drag: { x: false, y: false } },
     scales: {
       x: { time: true },
       y: chart.log ? { distr: 3, range: (u, low, high) => bounds(low, high) } : { range: (u, low, high) => [0, Math.max(high * 1.1, chart.id === "rates" ? 10 : 0.5)] },

@@ -1,0 +1,71 @@
+package browsertest
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+var (
+	images  = flag.String("images", "", "write the screenshots into this `FOLDER`; default: a temporary one")
+	trading = flag.Duration("trading", 5*time.Second, "how long the shop trades before the first screenshot")
+)
+
+// The screenshots show a shop that trades, and one whose Redis is away.
+func TestScreenshots(t *testing.T) {
+	t.Parallel()
+	folder := *images
+	if folder == "" {
+		folder = t.TempDir()
+	}
+	b, page := newBench(t), newBrowser(t)
+	theme := func(name string) chromedp.Action[chromedp.Void] {
+		return chromedp.Func(func(ctx context.Context, tab *chromedp.Target) error {
+			params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}}
+			_, err := cdp.Call(ctx, tab, emulation.SetEmulatedMedia, params)
+			return err
+		})
+	}
+	stop := b.traffic()
+	defer stop()
+	page.run(chromedp.EmulateViewport(1280, 900), theme("light"), chromedp.Navigate(b.url()))
+	page.await(fresh)
+	ctx, cancel := context.WithTimeout(t.Context(), *trading)
+	defer cancel()
+	<-ctx.Done()
+	shoot := func(name string) {
+		t.Helper()
+		picture := result(page, chromedp.FullScreenshot(100))
+		if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frame := func() { // one more status, drawn with the present theme and width
+		t.Helper()
+		before := eval[string](page, `document.getElementById("age").dataset.value ?? ""`)
+		page.await(`(document.getElementById("age").dataset.value ?? "") !== "` + before + `"`)
+	}
+	page.await(fresh)
+	frame()
+	shoot("dashboard-light")
+	page.run(theme("dark"))
+	frame()
+	shoot("dashboard-dark")
+	page.run(theme("light"), chromedp.EmulateViewport(390, 844))
+	frame()
+	shoot("dashboard-phone")
+
+	if err := b.redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	page.run(chromedp.EmulateViewport(1280, 900))
+	page.await(`document.querySelector("[data-stage=redis]").hasAttribute("data-here") && Number(document.getElementById("age").dataset.value) > 5`)
+	shoot("dashboard-stuck")
+}
