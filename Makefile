@@ -47,10 +47,19 @@ test-postgres: install-test ## run the tests that use Postgres again, on each fu
 test-natscli: install-test $(NATSCLI) ## run the commands that docs/monitoring.md shows with the real nats command line
 	NATS_COMMAND=$(NATSCLI) $(GO) test -tags natscli -timeout $(TIMEOUT) -run TestNATSCommandLine $(ARGS) ./cmd/freshet
 
+.PHONY: test-dashboard
+test-dashboard: install-browser ## look at the dashboard with headless Chromium (RUN=.)
+	cd internal/monitor/browsertest && $(GO) test -race -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
+
+.PHONY: screenshots
+screenshots: install-browser ## take the pictures of docs/images: three minutes of a small shop, then without its Redis
+	cd internal/monitor/browsertest && $(GO) test -timeout $(TIMEOUT) -count 1 -run TestScreenshots . -args -images $(CURDIR)/docs/images -trading 3m
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## run golangci-lint as .golangci.yml argues
 	$(GOLANGCI_LINT) run $(ARGS) $(PKG)
 	cd cache/benchmarks && $(GOLANGCI_LINT) run $(ARGS)
+	cd internal/monitor/browsertest && $(GOLANGCI_LINT) run $(ARGS)
 
 .PHONY: format
 format: $(GOLANGCI_LINT) ## format every Go file (gofumpt, imports in three groups)
@@ -82,6 +91,10 @@ install-servers: ## install the Postgres and Redis servers where they are missin
 .PHONY: install-test
 install-test:
 	@./scripts/install-servers.sh --test
+
+.PHONY: install-browser
+install-browser: install-test
+	@./scripts/install-browser.sh
 
 .PHONY: clean
 clean: ## remove what make has built here, tools included

@@ -202,6 +202,7 @@ func (s *shop) describe(serve bool) string {
 			fmt.Fprintf(table, "  read keys\tredis-cli -u %s\n", s.redis.URL())
 		}
 		fmt.Fprintf(table, "  watch changes\tnats -s %s sub 'freshet.%s.changes.>'\n", s.service.NATS, instance)
+		fmt.Fprintf(table, "  dashboard\t%s/\n", s.service.HTTP)
 		fmt.Fprintf(table, "  health\tcurl %s/readyz\n", s.service.HTTP)
 		fmt.Fprintf(table, "  status\tcurl %s/status\n", s.service.HTTP)
 		_ = table.Flush() // a strings.Builder does not fail

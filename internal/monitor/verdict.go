@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
@@ -146,8 +147,10 @@ func Judge(reports []Report, connected bool, now time.Time) Verdict {
 	case age > behindAfter:
 		v.Level = LevelBehind
 		v.Sentence = "Everything works, and what was committed in the last " + ageText(age) + " is not applied yet."
+	case age < time.Second:
+		v.Sentence = "Every change committed more than a second ago is applied to Redis."
 	default:
-		v.Sentence = "What was committed up to " + ageText(age) + " ago is applied to Redis."
+		v.Sentence = "Every change committed more than " + ageText(age) + " ago is applied to Redis."
 	}
 	return v
 }
@@ -187,12 +190,12 @@ func (v *Verdict) stuckAs(j *judged, stage Stage, stuck func(Stage, string)) {
 
 // ageText is an age as people say it.
 func ageText(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return d.Round(10 * time.Millisecond).String()
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	default:
-		return d.Round(time.Second).String()
+	if d < 10*time.Second {
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
 	}
+	minutes, seconds := int(d.Minutes()), int(d.Seconds())%60
+	if minutes == 0 {
+		return strconv.Itoa(seconds) + " s"
+	}
+	return strconv.Itoa(minutes) + " min " + strconv.Itoa(seconds) + " s"
 }

@@ -38,24 +38,24 @@ func TestVerdict(t *testing.T) {
 		stage   monitor.Stage
 		word    string
 	}{
-		{"all is well", []monitor.Report{streaming, active}, false, monitor.LevelFresh, "", "up to 80ms ago"},
+		{"all is well", []monitor.Report{streaming, active}, false, monitor.LevelFresh, "", "more than a second ago is applied"},
 		{
 			"others stand by",
 			[]monitor.Report{reader("waiting_for_slot", ""), streaming, worker("waiting", false, time.Hour, ""), active},
-			false, monitor.LevelFresh, "", "up to 80ms ago",
+			false, monitor.LevelFresh, "", "more than a second ago is applied",
 		},
 		{
 			"a warmer's trouble is not the cache's",
 			[]monitor.Report{streaming, active, {Role: "warmer", Reason: "postgres is away", Status: json.RawMessage(`{}`)}},
 			false, monitor.LevelFresh, "", "is applied",
 		},
-		{"behind", []monitor.Report{streaming, worker("active", true, 9*time.Second, "")}, false, monitor.LevelBehind, "", "last 9s"},
+		{"behind", []monitor.Report{streaming, worker("active", true, 9*time.Second, "")}, false, monitor.LevelBehind, "", "last 9.0 s"},
 		{"nobody", nil, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},
 		{"no reader", []monitor.Report{active}, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},
 		{"only one that waits", []monitor.Report{reader("waiting_for_slot", ""), active}, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},
 		{"no worker", []monitor.Report{streaming}, false, monitor.LevelStuck, monitor.StageInvalidator, "no invalidator"},
-		{"postgres away", []monitor.Report{reader("connecting", "refused"), worker("active", true, time.Minute, "60s")}, false, monitor.LevelStuck, monitor.StagePostgres, "last 1m0s may still be stale"},
-		{"redis away", []monitor.Report{streaming, worker("redis_down", true, 42*time.Second, "refused")}, false, monitor.LevelStuck, monitor.StageRedis, "Redis does not answer. What was committed in the last 42s"},
+		{"postgres away", []monitor.Report{reader("connecting", "refused"), worker("active", true, time.Minute, "60s")}, false, monitor.LevelStuck, monitor.StagePostgres, "last 1 min 0 s may still be stale"},
+		{"redis away", []monitor.Report{streaming, worker("redis_down", true, 42*time.Second, "refused")}, false, monitor.LevelStuck, monitor.StageRedis, "Redis does not answer. What was committed in the last 42 s"},
 		{"redis away, so the stream is full", []monitor.Report{reader("paused_by_backpressure", "behind"), worker("redis_down", true, time.Hour, "refused")}, false, monitor.LevelStuck, monitor.StageRedis, "Redis"},
 		{"nats away", []monitor.Report{reader("connecting", "no responders"), active}, true, monitor.LevelStuck, monitor.StageNATS, "NATS does not answer"},
 		{"paused within the bound", []monitor.Report{streaming, worker("paused", true, time.Second, "")}, false, monitor.LevelStuck, monitor.StageInvalidator, "Paused"},

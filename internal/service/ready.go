@@ -17,6 +17,12 @@ var waitsFor = map[consumer.State]string{
 	consumer.StatePaused:    "the stream is full of what the invalidator has not applied; look there",
 }
 
+// remedies say what to do where the error is a server's own.
+var remedies = map[invalidator.State]string{
+	invalidator.StateRedisDown: "start Redis, or see what is between; nothing is lost meanwhile, and it goes on by itself",
+	invalidator.StateRedisFull: "give Redis more memory (maxmemory), or let it evict; deletes go on meanwhile",
+}
+
 type consumerPart struct {
 	consumer *consumer.Consumer
 	maxWAL   int64
@@ -89,7 +95,7 @@ func (p *invalidatorPart) Ready() string {
 		}
 		return ""
 	default:
-		return reason(string(s.State), s.Reason, "")
+		return reason(string(s.State), s.Reason, remedies[s.State])
 	}
 }
 

@@ -54,6 +54,9 @@ func TestReadyWhileServersComeAndGo(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.awaitReady(http.StatusServiceUnavailable, server.word)
+		if server.name == "redis" {
+			r.awaitReady(http.StatusServiceUnavailable, "start Redis")
+		}
 		if err := server.start(t.Context()); err != nil {
 			t.Fatal(err)
 		}

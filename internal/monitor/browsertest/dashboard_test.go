@@ -74,6 +74,7 @@ func TestPageSaysWhereItIsStuck(t *testing.T) {
 	}
 	page.await(`document.querySelector("[data-stage=redis]").hasAttribute("data-here") && document.getElementById("sentence").textContent.includes("Redis does not answer")`)
 	page.await(`document.getElementById("reasons").textContent.includes("redis_down") && document.title.startsWith("Not fresh")`)
+	page.await(`document.querySelector("[data-figure='invalidator.state']").hasAttribute("data-bad")`)
 	page.await(`document.getElementById("announce").textContent.includes("Redis does not answer")`)
 	if err := b.redis.Start(t.Context()); err != nil {
 		t.Fatal(err)

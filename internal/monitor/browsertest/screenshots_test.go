@@ -52,7 +52,14 @@ func TestScreenshots(t *testing.T) {
 		before := eval[string](page, `document.getElementById("age").dataset.value ?? ""`)
 		page.await(`(document.getElementById("age").dataset.value ?? "") !== "` + before + `"`)
 	}
-	page.await(fresh)
+	page.run(
+		chromedp.SendKeys(`[name=table]`, "orders"),
+		chromedp.SendKeys(`[name=row]`, `{"id": 42, "client_id": 7, "workspace_id": 2}`),
+		chromedp.SendKeys(`[name=old]`, `{"client_id": 9}`),
+		chromedp.Click(`#explain button`),
+	)
+	page.await(fresh + ` && document.querySelector("#explained table") !== null`)
+	page.run(chromedp.Evaluate[chromedp.Void](`document.activeElement.blur(); scrollTo(0, 0)`))
 	frame()
 	shoot("dashboard-light")
 	page.run(theme("dark"))

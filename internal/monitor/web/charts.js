@@ -28,16 +28,16 @@ function make(chart, at) {
   const stroke = [css("--a"), css("--b")];
   const axis = { stroke: css("--soft"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   const options = {
-    width: at.clientWidth, height: 160, legend: { show: false }, cursor: { drag: { x: false, y: false } },
+    width: at.clientWidth, height: 150, legend: { show: false }, cursor: { drag: { x: false, y: false } },
     scales: {
       x: { time: true },
       y: chart.log ? { distr: 3, range: (u, low, high) => bounds(low, high) } : { range: (u, low, high) => [0, Math.max(high * 1.1, chart.id === "rates" ? 10 : 0.5)] },
     },
     axes: [
-      { ...axis, space: 70, values: "{HH}:{mm}" },
-      { ...axis, size: 62, space: 30, values: (u, ticks) => ticks.map((v) => (v === null ? "" : label(chart, v))) },
+      { ...axis, size: 26, space: 60, incrs: [60, 120, 180, 300], values: "{HH}:{mm}" },
+      { ...axis, size: 62, space: 30, ...(chart.log ? { splits: (u, i, low, high) => powers(low, high) } : {}), values: (u, ticks) => ticks.map((v) => (v === null ? "" : label(chart, v))) },
     ],
-    series: [{}, ...chart.series.map((name, i) => ({ label: name, stroke: stroke[i], width: 1.5, points: { show: false } }))],
+    series: [{}, ...chart.series.map((name, i) => ({ label: name, stroke: stroke[i], width: 1.5, dash: i ? [6, 3] : undefined, points: { show: false } }))],
   };
   // A lone second between two quiet ones is a point, not a line.
   for (const s of options.series.slice(1)) s.points = { size: 4, filter: lone, show: true };
@@ -45,6 +45,12 @@ function make(chart, at) {
 }
 
 const label = (chart, v) => (chart.id === "rates" ? rate(v) : v === 0 ? "0" : duration(v).replace(".0 ", " "));
+
+function powers(low, high) {
+  const all = [];
+  for (let v = low; v < high * 1.01; v *= 10) all.push(v);
+  return all;
+}
 
 // bounds are the powers of ten around what is shown.
 function bounds(low, high) {
@@ -65,7 +71,7 @@ export function draw(now) {
   for (const chart of charts) {
     const at = document.getElementById(chart.id);
     chart.plot ??= make(chart, at);
-    if (chart.plot.width !== at.clientWidth) chart.plot.setSize({ width: at.clientWidth, height: 160 });
+    if (chart.plot.width !== at.clientWidth) chart.plot.setSize({ width: at.clientWidth, height: 150 });
     const data = chart.series.map((name) => times.map((t) => points.get(t)?.[name] ?? null));
     chart.plot.setData([times, ...data]);
     describe(chart, data);

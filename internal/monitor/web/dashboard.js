@@ -1,6 +1,6 @@
 // The dashboard: shows what /events says. It only reads.
 
-import { count, dayAndTime, duration, rate, size, time, words } from "./format.js";
+import { count, dayAndTime, duration, percent, rate, size, time, words } from "./format.js";
 import * as charts from "./charts.js";
 
 const $ = (id) => document.getElementById(id);
@@ -54,7 +54,7 @@ function fill(name, used, most) {
   $(name).value = known ? used / most : 0;
   $(name).high = 0.8;
   $(name).optimum = 0;
-  put($(name + "-text"), known ? (100 * used / most).toFixed(used / most < 0.1 ? 1 : 0) + " % of " + size(most) : "");
+  put($(name + "-text"), known ? percent(used / most) + " of " + size(most) : "");
 }
 
 // ---- verdict and pipeline
@@ -180,10 +180,11 @@ function feed(item) {
   const at = new Date(item.time);
   const li = element("li", "",
     element("time", "", time(item.time) + "." + String(at.getMilliseconds()).padStart(3, "0")),
-    element("span", "", what),
+    element("span", "what", what),
     element("span", "latency", latency ? duration(latency) : ""),
-    element("span", "keys mono", keys ? "→ " + keys : "→ nothing depends on it"));
-  li.lastChild.title = keys;
+    element("span", "keys mono", keys ? "→ " + keys : "→ nothing depends on it"),
+    element("span", "removed", item.removed ? count(item.removed) + " removed" : "none cached"));
+  li.title = what + " → " + keys;
   $("feed").prepend(li);
   while ($("feed").children.length > feedKept) $("feed").lastChild.remove();
   if (item.skipped > 0) put($("feed-note"), "A sample: at most 20 batches a second are shown, and more than that happened.");
@@ -252,6 +253,9 @@ function show(frame) {
   const warmers = frame.reports.filter((r) => r.role === "warmer" && r.status).map((r) => r.status);
   verdict(frame.verdict);
   figures(parts);
+  for (const role of ["consumer", "invalidator"]) {
+    document.querySelector(`[data-figure="${role}.state"]`).toggleAttribute("data-bad", !working(frame.reports, role)?.ready);
+  }
   fill("slot", parts.consumer?.retained_wal, parts.consumer?.max_wal);
   fill("stream", parts.invalidator?.stream?.bytes, parts.invalidator?.stream?.max_bytes);
   tablesAndRules(parts, warmers, now);
