@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet/internal/monitor"
-	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
 
 const patience = 90 * time.Second
@@ -148,20 +147,28 @@ func TestFeedIsBounded(t *testing.T) {
 	<-done
 }
 
-// Somebody who does not read is dropped and holds nobody up.
+// Somebody who does not read is dropped, and neither the sender nor the others wait.
 func TestSlowFollowerIsDropped(t *testing.T) {
 	t.Parallel()
-	watch, url := startWatched(t, monitor.Config{})
-	slow := follow(t, url)
-	_ = slow // it never reads
-	servertest.Eventually(t, patience, func() (bool, string) {
-		return watch.Following(), "nobody follows"
-	})
-	// Each is larger than what the connection holds, together with those that wait.
-	servertest.Eventually(t, patience, func() (bool, string) {
-		watch.Flood(strings.Repeat("x", 1<<20))
-		return !watch.Following(), "still followed"
-	})
+	watch := monitor.NewWatch(monitor.WatchConfig{})
+	slow, quick := watch.Join(), watch.Join()
+	sent := 0
+	for ; sent < 1000; sent++ {
+		watch.Flood("a message")
+		if message := string(<-quick); message != "event: flood\ndata: \"a message\"\n\n" {
+			t.Fatalf("got %q", message)
+		}
+	}
+	got := 0
+	for range slow { // it ends: the channel is closed
+		got++
+	}
+	if got == 0 || got == sent {
+		t.Errorf("the slow one got %d of %d, want what had been waiting, and then the end", got, sent)
+	}
+	if !watch.Following() {
+		t.Error("the quick one was dropped as well")
+	}
 }
 
 func TestExplain(t *testing.T) {

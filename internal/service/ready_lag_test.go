@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -35,14 +36,14 @@ func TestConsumerBehindIsNotReady(t *testing.T) {
 	r.awaitReady(http.StatusOK, "ready")
 	standbys := func(names string) {
 		t.Helper()
-		if err := b.postgres.SetConfig(t.Context(), "synchronous_standby_names", names); err != nil {
-			t.Fatal(err)
-		}
-		if err := b.postgres.Reload(t.Context()); err != nil {
-			t.Fatal(err)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := errors.Join(b.postgres.SetConfig(ctx, "synchronous_standby_names", names), b.postgres.Reload(ctx)); err != nil {
+			t.Error(err)
 		}
 	}
 	standbys("ghost")
+	t.Cleanup(func() { standbys("") }) // the pool waits for the commit
 	ended := make(chan error, 1)
 	go func() {
 		_, err := b.db.Exec(context.WithoutCancel(t.Context()), `set synchronous_commit = on; insert into t values (1)`)

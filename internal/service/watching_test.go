@@ -39,6 +39,10 @@ func TestEachProcessShowsTheWholeInstance(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, options{schema: `create table t (id int primary key)`, rules: on("t", "t:{id}"), nats: true})
 	worker := b.start("invalidator")
+	servertest.Eventually(t, patience, func() (bool, string) {
+		past, err := worker.Stream.PastEvents(t.Context(), 10)
+		return err == nil && len(past) > 0, "no takeover yet"
+	})
 	reader := b.start("consumer")
 	b.settle(worker)
 	servertest.Eventually(t, patience, func() (bool, string) {
@@ -57,7 +61,7 @@ func TestEachProcessShowsTheWholeInstance(t *testing.T) {
 	})
 	servertest.Eventually(t, patience, func() (bool, string) {
 		verdict, events := begin(t, reader.HTTP)
-		return verdict.Level == monitor.LevelFresh && strings.Contains(events, `"kind":"slot_created"`), string(verdict.Level) + events
+		return verdict.Level == monitor.LevelFresh && strings.Contains(events, `"kind":"slot_created"`) && strings.Contains(events, `"kind":"takeover"`), string(verdict.Level) + events
 	})
 	worker.stop()
 	servertest.Eventually(t, patience, func() (bool, string) {
