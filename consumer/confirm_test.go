@@ -231,11 +231,12 @@ func TestHeartbeatLate(t *testing.T) {
 	done := b.hang("INSERT INTO orders VALUES (1, 7, 'HUNG')")
 	servertest.Eventually(t, patience, func() (bool, string) {
 		events := b.events()
-		return strings.Contains(events, "heartbeat_late"), events
+		return strings.Contains(events, "heartbeat_late") && c.Status().Late, events
 	})
 	b.release()
 	<-done
 	b.awaitRow("1", cdc.Insert)
+	servertest.Eventually(t, patience, func() (bool, string) { return !c.Status().Late, "still said to be late" })
 }
 
 // events returns the subjects of the events announced so far.

@@ -24,10 +24,15 @@ func (s *session) beat(ctx context.Context, h *heartbeat) error {
 	now := time.Now()
 	received := cdc.LSN(s.received.Load())
 	if h.lsn != 0 && received >= h.lsn {
-		h.lsn, h.late = 0, false
+		h.lsn = 0
+		if h.late {
+			h.late = false
+			s.c.heartbeatLate(false)
+		}
 	}
 	if h.lsn != 0 && !h.late && now.Sub(h.sent) > 3*h.interval {
 		h.late = true
+		s.c.heartbeatLate(true)
 		s.c.emit("heartbeat_late", fmt.Sprintf(
 			"a message written at %s has not come back through slot %q for %s; the stream has come to %s: look for a transaction that hangs in commit, or for a backlog",
 			h.lsn, s.c.cfg.Slot, now.Sub(h.sent).Round(time.Second), received), map[string]any{"lsn": h.lsn.String(), "received": received.String()})
@@ -48,4 +53,9 @@ func (s *session) beat(ctx context.Context, h *heartbeat) error {
 	}
 	h.sent = now
 	return nil
+}
+
+// heartbeatLate notes whether a heartbeat is overdue.
+func (c *Consumer) heartbeatLate(late bool) {
+	c.status.update(func(st *Status) { st.Late = late })
 }

@@ -23,6 +23,7 @@ func (s *session) observe(ctx context.Context) error {
 	seconds := time.NewTicker(observeInterval)
 	defer seconds.Stop()
 	beat := heartbeat{interval: s.c.cfg.Heartbeat}
+	defer s.c.heartbeatLate(false) // the next session sends its own
 	tables := tableWatch{}
 	if err := s.sample(ctx); err != nil {
 		return quiet(ctx, err)

@@ -21,6 +21,11 @@ const (
 	StateStopped    State = "stopped"                // Run has returned, or has not begun
 )
 
+// States lists every state.
+func States() []State {
+	return []State{StateConnecting, StateWaiting, StateCreating, StateStreaming, StateInvisible, StatePaused, StateStopped}
+}
+
 // Status is a snapshot of a consumer.
 type Status struct {
 	State       State             `json:"state"`
@@ -47,6 +52,7 @@ type Status struct {
 	GapReasons  map[string]uint64 `json:"gap_reasons,omitempty"` // the same, by reason
 	Visibility  Histogram         `json:"visibility"`            // how long transactions were held until they were visible
 	PendingGaps int               `json:"pending_gaps"`          // gaps that the invalidator has not finished yet
+	Late        bool              `json:"heartbeat_late"`        // a message through the WAL has not come back within three intervals
 	TablesAt    time.Time         `json:"tables_at,omitzero"`    // when the tables were last compared with what is recorded of them
 	LastError   string            `json:"last_error,omitempty"`
 	Remedy      string            `json:"remedy,omitempty"`

@@ -24,6 +24,14 @@ const (
 	StateStopped   State = "stopped"    // Run has returned
 )
 
+// States lists every state.
+func States() []State {
+	return []State{
+		StateStarting, StateWaiting, StateLoading, StateActive, StateBroken, StateRedisDown, StateRedisFull,
+		StateFlushing, StateSweeping, StatePaused, StateStopped,
+	}
+}
+
 // Status is a snapshot of an invalidator.
 type Status struct {
 	ID     string `json:"id"`

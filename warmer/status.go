@@ -15,6 +15,11 @@ const (
 	StateStopped      State = "stopped"       // Run has returned
 )
 
+// States lists every state.
+func States() []State {
+	return []State{StateStarting, StateIdle, StateActive, StatePaused, StateNATSDown, StateRedisDown, StatePostgresDown, StateStopped}
+}
+
 // Status is a snapshot of a warmer.
 type Status struct {
 	ID     string `json:"id"`

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,14 +13,13 @@ import (
 	"github.com/freshet-dev/freshet/warmer"
 )
 
-// scrapeTime bounds what a scrape asks NATS.
-const scrapeTime = time.Second
-
 // metrics gives Prometheus what the parts' statuses say, at the moment of a scrape.
 // Parts that run elsewhere are left out. docs/metrics.md lists all of them.
 type metrics struct {
 	running   Running
 	verifying *verifying
+	filling   *filling // nil without the invalidator
+	maxWAL    int64
 	parts     []monitor.Source
 }
 
@@ -41,6 +39,10 @@ var (
 	descLagSeconds  = desc("consumer_lag_seconds", "Age of the moment up to which everything is published.")
 	descRetained    = desc("slot_retained_bytes", "WAL that Postgres keeps for the slot.")
 	descVisibility  = desc("visibility_wait_seconds", "How long transactions were held until new snapshots showed them.")
+	descSlotMax     = desc("slot_max_bytes", "max_wal: retained WAL beyond which the governor acts.")
+	descPendingGaps = desc("pending_gaps", "Gaps declared whose flush is not done.")
+	descLate        = desc("heartbeat_late", "1 while a message through the WAL is overdue.")
+	descState       = desc("state", "1 for what the part is doing now, 0 for what it is not.", "role", "state")
 	descChanges     = desc("published_changes_total", "Row changes published.", "schema", "table", "op")
 	descMessages    = desc("published_messages_total", "Messages published to the change stream.")
 	descGaps        = desc("gaps_total", "Gaps declared, by reason.", "reason")
@@ -85,6 +87,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 }
 
 func (m *metrics) consumer(out chan<- prometheus.Metric, s consumer.Status) {
+	states(out, RoleConsumer, s.State, consumer.States())
 	active := s.State != consumer.StateWaiting
 	gauge(out, descActive, truth(active), RoleConsumer)
 	if !active {
@@ -93,7 +96,10 @@ func (m *metrics) consumer(out chan<- prometheus.Metric, s consumer.Status) {
 	gauge(out, descLagBytes, float64(s.LagBytes))
 	gauge(out, descLagSeconds, s.LagSeconds)
 	gauge(out, descRetained, float64(s.Retained))
+	gauge(out, descSlotMax, float64(m.maxWAL))
 	gauge(out, descGovernor, truth(s.Governor))
+	gauge(out, descPendingGaps, float64(s.PendingGaps))
+	gauge(out, descLate, truth(s.Late))
 	counter(out, descMessages, float64(s.Messages))
 	for _, t := range s.Tables {
 		counter(out, descChanges, float64(t.Changes), t.Schema, t.Table, string(t.Op))
@@ -111,13 +117,16 @@ func (m *metrics) consumer(out chan<- prometheus.Metric, s consumer.Status) {
 }
 
 func (m *metrics) invalidator(out chan<- prometheus.Metric, s invalidator.Status) {
+	states(out, RoleInvalidator, s.State, invalidator.States())
 	gauge(out, descActive, truth(s.Active), RoleInvalidator)
 	gauge(out, descPaused, truth(s.State == invalidator.StatePaused))
 	if s.Active && !s.Position.Time.IsZero() {
 		gauge(out, descWatermark, time.Since(s.Position.Time).Seconds())
 	}
-	if s.Active {
-		m.pending(out, s.Position.Seq)
+	if fill := m.filling.last.Load(); fill != nil {
+		gauge(out, descPending, float64(fill.Pending))
+		gauge(out, descStreamBytes, float64(fill.Bytes))
+		gauge(out, descStreamMax, float64(fill.MaxBytes))
 	}
 	counter(out, descRemoved, float64(s.Removed))
 	counter(out, descDead, float64(s.DeadLetters))
@@ -135,21 +144,8 @@ func (m *metrics) invalidator(out chan<- prometheus.Metric, s invalidator.Status
 	out <- prometheus.MustNewConstHistogram(descLatency, uint64(s.Latency.Total), s.Latency.Sum.Seconds(), buckets)
 }
 
-// pending asks how much of the stream is behind the position; while NATS does not
-// answer, that is left out.
-func (m *metrics) pending(out chan<- prometheus.Metric, seq uint64) {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
-	defer cancel()
-	info, err := m.running.Stream.Info(ctx)
-	if err != nil {
-		return
-	}
-	gauge(out, descPending, float64(max(info.LastSeq, seq)-seq))
-	gauge(out, descStreamBytes, float64(info.Bytes))
-	gauge(out, descStreamMax, float64(info.MaxBytes))
-}
-
 func (m *metrics) warmer(out chan<- prometheus.Metric, s warmer.Status) {
+	states(out, RoleWarmer, s.State, warmer.States())
 	gauge(out, descActive, truth(s.State == warmer.StateActive), RoleWarmer)
 	r := s.Results
 	for result, n := range map[string]int64{
@@ -164,6 +160,13 @@ func (m *metrics) verifier(out chan<- prometheus.Metric, s verify.Status) {
 		"fresh": s.Checked - s.Mismatches, "stale": s.Mismatches, "skipped": s.Skipped, "not_verifiable": s.Unverifiable, "failed": s.Failed,
 	} {
 		counter(out, descVerified, float64(n), result)
+	}
+}
+
+// states gives one series for each state: what the part is doing has 1.
+func states[S ~string](out chan<- prometheus.Metric, role string, now S, all []S) {
+	for _, state := range all {
+		gauge(out, descState, truth(state == now), role, string(state))
 	}
 }
 

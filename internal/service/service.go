@@ -158,6 +158,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	running := Running{Rules: rules, Stream: s, NATS: s.ClientURL()}
 	var parts []monitor.Source
 	var checks *verifying
+	var full *filling
 	var watched atomic.Pointer[monitor.Watch] // set before anything runs
 	group, ctx := errgroup.WithContext(ctx)
 	var starts []func() error
@@ -190,6 +191,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 		}
 		running.Invalidator, checks = v, w
 		f := &filling{stream: s, invalidator: v}
+		full = f
 		parts = append(parts, &invalidatorPart{invalidator: v, verifying: w, filling: f, readyLag: cfg.ReadyLag})
 		starts = append(starts, func() error { return v.Run(ctx) }, func() error { return f.run(ctx) })
 		if w != nil {
@@ -214,7 +216,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 	starts = append(starts,
 		func() error { return asked.run(ctx) },
 		func() error { return beacon.Run(ctx, s.Conn(), parts...) })
-	cfg.HTTP.Metrics = promhttp.HandlerFor(newRegistry(&metrics{running: running, verifying: checks, parts: parts}), promhttp.HandlerOpts{})
+	cfg.HTTP.Metrics = promhttp.HandlerFor(newRegistry(&metrics{
+		running: running, verifying: checks, filling: full, maxWAL: cmp.Or(cfg.Consumer.MaxWAL, consumer.DefaultMaxWAL), parts: parts,
+	}), promhttp.HandlerOpts{})
 	watch := newWatch(cfg, s, beacon, parts)
 	watched.Store(watch)
 	if cfg.HTTP.Listen != "" {

@@ -86,7 +86,7 @@ func (f *filling) ask(ctx context.Context) *fill {
 	if !s.Active {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, scrapeTime)
+	ctx, cancel := context.WithTimeout(ctx, fillEvery)
 	defer cancel()
 	info, err := f.stream.Info(ctx)
 	if err != nil {
