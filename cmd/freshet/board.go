@@ -102,23 +102,24 @@ func (b *board) draw(now time.Time, width, height int, colour bool) string {
 	var text strings.Builder
 	parts := b.sorted(now)
 	reader, worker := b.working(now, "consumer"), b.working(now, "invalidator")
-	alarms := b.alarms(parts, reader, worker)
+	reports := make([]monitor.Report, len(parts))
+	for i, p := range parts {
+		reports[i] = p.report
+	}
+	verdict := monitor.Judge(reports, true, now)
 	mark := func(code, s string) string {
 		if !colour {
 			return s
 		}
 		return "\x1b[" + code + "m" + s + "\x1b[0m"
 	}
-	sentence := mark("1;32", b.sentence(now, worker))
-	if len(alarms) > 0 {
-		sentence = mark("1;31", b.sentence(now, worker))
-	}
-	fmt.Fprintf(&text, "%s  %s  %s\n\n", mark("1", "freshet "+b.instance), now.Format("15:04:05"), sentence)
+	level := map[monitor.Level]string{monitor.LevelFresh: "1;32", monitor.LevelBehind: "1;33", monitor.LevelStuck: "1;31"}[verdict.Level]
+	fmt.Fprintf(&text, "%s  %s  %s\n\n", mark("1", "freshet "+b.instance), now.Format("15:04:05"), mark(level, printable(verdict.Sentence)))
 	b.pipeline(&text, now, reader, worker)
-	for _, alarm := range alarms {
-		fmt.Fprintln(&text, mark("1;31", "! "+alarm))
+	for _, reason := range verdict.Reasons {
+		fmt.Fprintln(&text, mark("1;31", "! "+printable(reason)))
 	}
-	if len(alarms) > 0 {
+	if len(verdict.Reasons) > 0 {
 		fmt.Fprintln(&text)
 	}
 	if reader != nil {
@@ -136,34 +137,6 @@ func (b *board) draw(now time.Time, width, height int, colour bool) string {
 		lines[i] = cutLine(line, width)
 	}
 	return strings.Join(lines, "\x1b[K\r\n") + "\x1b[K"
-}
-
-// sentence says in words whether the cache is fresh.
-func (b *board) sentence(now time.Time, worker *boardPart) string {
-	switch {
-	case worker == nil:
-		return "nobody applies changes: cached values may be stale"
-	case worker.status.Position.Time.IsZero():
-		return "beginning: nothing is known to be applied yet"
-	}
-	age := now.Sub(worker.status.Position.Time)
-	return fmt.Sprintf("fresh up to %s ago", max(age, 0).Round(10*time.Millisecond))
-}
-
-func (b *board) alarms(parts []*boardPart, reader, worker *boardPart) []string {
-	var alarms []string
-	if reader == nil {
-		alarms = append(alarms, "no consumer reads the slot: start one with `freshet run --roles consumer`")
-	}
-	if worker == nil {
-		alarms = append(alarms, "no invalidator is active: start one with `freshet run --roles invalidator`")
-	}
-	for _, p := range parts {
-		if !p.report.Ready {
-			alarms = append(alarms, printable(p.report.Role+" "+p.report.ID+": "+p.report.Reason))
-		}
-	}
-	return alarms
 }
 
 // pipeline draws the stages with what flows through them.

@@ -21,7 +21,7 @@ func TestBoard(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)
 	b := newBoard("shop")
-	if text := b.draw(now, 100, 40, false); !strings.Contains(text, "nobody applies changes") || !strings.Contains(text, "no consumer reads the slot") {
+	if text := b.draw(now, 100, 40, false); !strings.Contains(text, "invalidator: none is active") || !strings.Contains(text, "no consumer reads the slot") {
 		t.Errorf("of nothing: got %s", text)
 	}
 	position := now.Add(-120 * time.Millisecond).Format(time.RFC3339Nano)
@@ -37,7 +37,7 @@ func TestBoard(t *testing.T) {
 	b.hear(report("invalidator", "gone", now.Add(-time.Minute), true, `{"state":"waiting"}`))
 	text := b.draw(now, 100, 40, false)
 	for _, want := range []string{
-		"freshet shop", "fresh up to 120ms ago", "1.0 MiB kept", "250 rows/s", "2.0 KiB, 250ms behind", "249 rows/s",
+		"freshet shop", "Every change committed more than a second ago is applied", "1.0 MiB kept", "250 rows/s", "2.0 KiB, 250ms behind", "249 rows/s",
 		"p50 500µs, p99 2ms", "watermark 120ms", "q quits", "1.2.3", "1h0m0s",
 	} {
 		if !strings.Contains(text, want) {

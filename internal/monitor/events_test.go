@@ -13,8 +13,6 @@ import (
 	"github.com/freshet-dev/freshet/internal/monitor"
 )
 
-const patience = 90 * time.Second
-
 // startWatched serves a watch that runs.
 func startWatched(t *testing.T, cfg monitor.Config, sources ...monitor.Source) (*monitor.Watch, string) {
 	t.Helper()

@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"mime"
@@ -59,34 +58,38 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 
 // explain answers what the control verb of the same name does.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
-	code, answer := http.StatusOK, Answer{OK: true}
-	refuse := func(status int, reason string) { code, answer = status, Answer{Error: reason} }
+	code, answer := s.explanation(w, r)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if _, err := w.Write(answer); err != nil {
+		s.cfg.Logger.Debug("an explanation was not delivered", "error", err)
+	}
+}
+
+func (s *Server) explanation(w http.ResponseWriter, r *http.Request) (code int, answer []byte) {
+	refuse := func(status int, reason string) (int, []byte) {
+		return status, encode(nil, &RefusedError{Message: reason})
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, explainBytes))
 	switch kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); {
 	case s.cfg.Explain == nil:
-		refuse(http.StatusNotFound, "this process has no rules to explain")
+		return refuse(http.StatusNotFound, "this process has no rules to explain")
 	case kind != "application/json": // what a form of another site cannot send
-		refuse(http.StatusUnsupportedMediaType, "want Content-Type: application/json")
+		return refuse(http.StatusUnsupportedMediaType, "want Content-Type: application/json")
 	case err != nil:
-		refuse(http.StatusRequestEntityTooLarge, "the request is too large")
+		return refuse(http.StatusRequestEntityTooLarge, "the request is too large")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), explainTime)
+	defer cancel()
+	result, err := s.cfg.Explain(ctx, body)
+	var refused *RefusedError
+	switch {
+	case err == nil:
+		code = http.StatusOK
+	case errors.As(err, &refused) && refused.Bad:
+		code = http.StatusBadRequest
 	default:
-		ctx, cancel := context.WithTimeout(r.Context(), explainTime)
-		defer cancel()
-		result, err := s.cfg.Explain(ctx, body)
-		if err == nil {
-			answer.Result, err = json.Marshal(result)
-		}
-		var bad *BadRequestError
-		switch {
-		case errors.As(err, &bad):
-			refuse(http.StatusBadRequest, bad.Message)
-		case err != nil:
-			refuse(http.StatusInternalServerError, err.Error())
-		}
+		code = http.StatusInternalServerError
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	if err := json.NewEncoder(w).Encode(answer); err != nil {
-		s.cfg.Logger.Debug("an explanation was not delivered", "error", err)
-	}
+	return code, encode(result, err)
 }

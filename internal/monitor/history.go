@@ -76,6 +76,11 @@ type partStatus struct {
 	Active           bool    `json:"active"`
 	Rate             float64 `json:"rate"`
 	ChangesPerSecond float64 `json:"changes_per_second"`
+	Retained         int64   `json:"retained_wal"`
+	MaxWAL           int64   `json:"max_wal"`
+	Governor         bool    `json:"governor"`
+	Late             bool    `json:"heartbeat_late"`
+	PendingGaps      int     `json:"pending_gaps"`
 	Position         struct {
 		Time time.Time `json:"time"`
 	} `json:"position"`

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 )
@@ -18,6 +19,9 @@ const (
 
 // behindAfter is the age of the watermark from which on the cache is called behind.
 const behindAfter = 2 * time.Second
+
+// nearLimit is the share of max_wal from which on retained WAL is warned of.
+const nearLimit = 0.8
 
 // Stage is a place in the pipeline.
 type Stage string
@@ -37,7 +41,7 @@ type Verdict struct {
 	Sentence string   `json:"sentence"`
 	Stage    Stage    `json:"stage,omitempty"`   // where it is stuck
 	Age      *float64 `json:"age"`               // of the watermark, in seconds; null when it is not known
-	Reasons  []string `json:"reasons,omitempty"` // what is wrong, part by part, with the remedy
+	Reasons  []string `json:"reasons,omitempty"` // what is wrong or soon will be, part by part, with the remedy
 }
 
 // stateStages are the states of parts that are about another stage than their own.
@@ -134,6 +138,9 @@ func Judge(reports []Report, connected bool, now time.Time) Verdict {
 	}
 	v.judgeReader(reader, stuck)
 	v.judgeWorker(worker, known, stuck)
+	if reader != nil {
+		v.warn(&reader.status)
+	}
 	for _, r := range reports {
 		if !r.Ready {
 			v.Reasons = append(v.Reasons, r.Role+" "+r.ID+": "+r.Reason)
@@ -153,6 +160,27 @@ func Judge(reports []Report, connected bool, now time.Time) Verdict {
 		v.Sentence = "Every change committed more than " + ageText(age) + " ago is applied to Redis."
 	}
 	return v
+}
+
+// warn tells what does not make the cache stale yet, or is being repaired.
+func (v *Verdict) warn(s *partStatus) {
+	share := 0.0
+	if s.MaxWAL > 0 {
+		share = float64(s.Retained) / float64(s.MaxWAL)
+	}
+	const remedy = "find out why the invalidator is behind, or end the transaction that has been open for longest"
+	switch {
+	case s.Governor:
+		v.Reasons = append(v.Reasons, "postgres: the slot keeps more WAL than max_wal, so that what is published is confirmed before it is applied; "+remedy)
+	case share >= nearLimit:
+		v.Reasons = append(v.Reasons, fmt.Sprintf("postgres: the slot keeps %.0f %% of max_wal; %s", 100*share, remedy))
+	}
+	if s.Late {
+		v.Reasons = append(v.Reasons, "postgres: a heartbeat through the WAL is late; look for a transaction that hangs in commit, or for a backlog")
+	}
+	if s.PendingGaps > 0 {
+		v.Reasons = append(v.Reasons, "consumer: a gap has been declared, and what it may have touched is being flushed; the event says why")
+	}
 }
 
 func (v *Verdict) judgeReader(reader *judged, stuck func(Stage, string)) {

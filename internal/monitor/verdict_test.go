@@ -74,3 +74,26 @@ func TestVerdict(t *testing.T) {
 		})
 	}
 }
+
+// What will be wrong is said while everything is still fresh.
+func TestVerdictWarns(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, status, want string }{
+		{"nothing", `"retained_wal":700,"max_wal":1000`, ""},
+		{"no limit known", `"retained_wal":700`, ""},
+		{"slot near its limit", `"retained_wal":850,"max_wal":1000`, "keeps 85 % of max_wal"},
+		{"governor", `"retained_wal":1200,"max_wal":1000,"governor":true`, "more WAL than max_wal"},
+		{"heartbeat late", `"heartbeat_late":true`, "heartbeat through the WAL is late"},
+		{"gap", `"pending_gaps":1`, "is being flushed"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := reader("streaming", "")
+			r.Status = json.RawMessage(`{"state":"streaming",` + tc.status + `}`)
+			v := monitor.Judge([]monitor.Report{r, worker("active", true, 80*time.Millisecond, "")}, true, noon)
+			if v.Level != monitor.LevelFresh || tc.want == "" && len(v.Reasons) > 0 || tc.want != "" && (len(v.Reasons) != 1 || !strings.Contains(v.Reasons[0], tc.want)) {
+				t.Errorf("got %+v, want fresh with %q", v, tc.want)
+			}
+		})
+	}
+}
