@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/freshet-dev/freshet/internal/servers"
@@ -24,6 +25,7 @@ type deployment struct {
 	t           *testing.T
 	postgres    *servers.Postgres
 	rdb         *redis.Client
+	js          jetstream.JetStream
 	environment []string
 }
 
@@ -34,8 +36,17 @@ func deploy(t *testing.T) *deployment {
 	cache := servertest.Redis(t)
 	d.rdb = cache.Client()
 	t.Cleanup(func() { _ = d.rdb.Close() })
+	broker := servertest.NATS(t)
+	conn, err := broker.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	if d.js, err = jetstream.New(conn); err != nil {
+		t.Fatal(err)
+	}
 	d.environment = []string{
-		"DATABASE_URL=" + d.postgres.UserURL("freshet", "", "app"), "REDIS_URL=" + cache.URL(), "NATS_URL=" + servertest.NATS(t).URL(),
+		"DATABASE_URL=" + d.postgres.UserURL("freshet", "", "app"), "REDIS_URL=" + cache.URL(), "NATS_URL=" + broker.URL(),
 	}
 	d.admin(`CREATE ROLE owner_of_the_tables LOGIN`, `GRANT CREATE ON DATABASE app TO owner_of_the_tables`,
 		// Nobody has a right that role.sql does not give.
@@ -122,7 +133,8 @@ func (d *deployment) run(config string) *process {
 	return startService(d.t, command(context.Background(), d.environment, "run", "-c", config))
 }
 
-// settle waits until what is committed now has been applied.
+// settle waits until what is committed now has been applied, and no warmer has
+// anything to do: one that comes late and finds no row removes its key.
 func (d *deployment) settle(p *process) {
 	d.t.Helper()
 	db, err := d.postgres.Connect(d.t.Context())
@@ -140,7 +152,13 @@ func (d *deployment) settle(p *process) {
 		if err == nil {
 			err = db.QueryRow(d.t.Context(), `SELECT $1::pg_lsn >= $2::pg_lsn`, s.Invalidator.Position.LSN.String(), end).Scan(&passed)
 		}
-		return passed && s.Invalidator.Pending == 0 && s.Invalidator.Position.Hold == 0, fmt.Sprintf("want %s, got %+v, %v", end, s, err)
+		v := s.Invalidator
+		offered := v.WarmTasks == v.WarmPublished+v.WarmMerged+v.WarmDropped
+		return passed && v.Pending == 0 && v.Position.Hold == 0 && offered, fmt.Sprintf("want %s, got %+v, %v", end, s, err)
+	})
+	servertest.Eventually(d.t, patience, func() (bool, string) {
+		tasks, err := d.js.Stream(d.t.Context(), "freshet-shop-warm")
+		return err == nil && tasks.CachedInfo().State.Msgs == 0, fmt.Sprintf("warm tasks are left, or %v", err)
 	})
 }
 

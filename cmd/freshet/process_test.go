@@ -160,6 +160,12 @@ type serviceStatus struct {
 		State    string `json:"state"`
 		Active   bool   `json:"active"`
 		Pending  int    `json:"pending_patterns"`
+
+		WarmTasks     int64 `json:"warm_tasks"`
+		WarmPublished int64 `json:"warm_published"`
+		WarmMerged    int64 `json:"warm_merged"`
+		WarmDropped   int64 `json:"warm_dropped"`
+
 		Position struct {
 			LSN  cdc.LSN `json:"lsn"`
 			Hold cdc.LSN `json:"hold"`
