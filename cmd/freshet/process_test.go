@@ -157,9 +157,9 @@ type serviceStatus struct {
 		LagBytes  int64   `json:"lag_bytes"`
 	} `json:"consumer"`
 	Invalidator struct {
-		State    string `json:"state"`
-		Active   bool   `json:"active"`
-		Pending  int    `json:"pending_patterns"`
+		State   string `json:"state"`
+		Active  bool   `json:"active"`
+		Pending int    `json:"pending_patterns"`
 
 		WarmTasks     int64 `json:"warm_tasks"`
 		WarmPublished int64 `json:"warm_published"`
