@@ -30,9 +30,10 @@ func (s *session) confirm(ctx context.Context) error {
 	if lsn <= cdc.LSN(s.flushed.Load()) {
 		return nil
 	}
-	if lsn > s.evidence.Confirmed {
+	if before := s.evidence.Confirmed; lsn > before {
 		s.evidence.Confirmed = lsn
 		if err := s.store.save(ctx, s.evidence); err != nil {
+			s.evidence.Confirmed = before // the last confirmation of the session must not take it as saved
 			return err
 		}
 	}
