@@ -36,6 +36,7 @@ type Consumer struct {
 
 	watermark       atomic.Pointer[stream.Watermark] // the last one heard of
 	streamed        atomic.Bool                      // a session has begun since Run began
+	nearLimit       atomic.Bool                      // warned that retained WAL is near max_wal
 	lostPublication atomic.Bool                      // the slot holds what was written without the publication
 	visibility      histogram
 	tally           tally
@@ -241,6 +242,7 @@ func (c *Consumer) announceGap(g *gap) {
 			s.GapReasons = map[string]uint64{}
 		}
 		s.GapReasons[g.Reason]++
+		s.LastGap, s.LastGapAt = g.Reason, time.Now().UTC()
 	})
 	c.emit("gap", "changes may be missing: "+g.Detail+"; the caches are flushed",
 		map[string]any{"id": g.ID, "reason": g.Reason, "tables": g.Tables})

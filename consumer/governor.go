@@ -15,6 +15,8 @@ const (
 	governorLeast = 64 << 20
 	// governorShare of what the server would keep has to be left.
 	governorShare = 0.1
+	// nearLimit is the share of max_wal from which on retained WAL is warned of, and nearCleared the one below which it is forgotten.
+	nearLimit, nearCleared = 0.8, 0.7
 )
 
 // errGovernor ends a session so that the next one begins at the server's present position.
@@ -37,7 +39,22 @@ func (s *session) govern(slot *catalog.Slot, end cdc.LSN) error {
 	case slot.Retained < limit-limit/4:
 		s.published.Store(false)
 	}
+	s.c.warnOfLimit(slot.Retained)
 	return nil
+}
+
+// warnOfLimit says once that retained WAL comes near max_wal.
+func (c *Consumer) warnOfLimit(retained int64) {
+	share := float64(retained) / float64(c.cfg.MaxWAL)
+	near := c.nearLimit.Load()
+	if share >= nearLimit && !near {
+		c.emit("slot_limit", fmt.Sprintf(
+			"the slot retains %d bytes of WAL, %.0f %% of max_wal (%d); find out why the invalidator is behind, or end the transaction that has been open for longest",
+			retained, 100*share, c.cfg.MaxWAL), map[string]any{"retained": retained, "max_wal": c.cfg.MaxWAL})
+	}
+	now := share >= nearLimit || near && share >= nearCleared
+	c.nearLimit.Store(now)
+	c.status.update(func(st *Status) { st.NearLimit = now })
 }
 
 // mustGiveUp reports whether the backlog has to be given up. What is retained for a transaction that is open, and not because we are

@@ -11,7 +11,7 @@ import (
 
 const (
 	observeInterval     = time.Second
-	fingerprintInterval = 10 * time.Second
+	fingerprintInterval = 2 * time.Second
 	observeTimeout      = 10 * time.Second
 )
 

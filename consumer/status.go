@@ -48,8 +48,11 @@ type Status struct {
 	Rate        float64           `json:"rate"`     // row changes published per second, over the last seconds
 	Tables      []TableCount      `json:"tables,omitempty"`
 	Governor    bool              `json:"governor"`              // retained WAL has passed max_wal: confirming what is published
+	NearLimit   bool              `json:"near_limit"`            // retained WAL is near max_wal
 	Gaps        uint64            `json:"gaps"`                  // gaps declared since the start
 	GapReasons  map[string]uint64 `json:"gap_reasons,omitempty"` // the same, by reason
+	LastGap     string            `json:"last_gap,omitempty"`    // reason of the last of them
+	LastGapAt   time.Time         `json:"last_gap_at,omitzero"`  // when it was declared
 	Visibility  Histogram         `json:"visibility"`            // how long transactions were held until they were visible
 	PendingGaps int               `json:"pending_gaps"`          // gaps that the invalidator has not finished yet
 	Late        bool              `json:"heartbeat_late"`        // a message through the WAL has not come back within three intervals

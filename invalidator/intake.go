@@ -162,9 +162,13 @@ func (in *intake) message() *cdc.Message {
 // evaluate adds a message to the batch and reports the rows that a rule could
 // not be evaluated on; the evaluator has widened those already.
 func (in *intake) evaluate(ctx context.Context, b *batch, m *cdc.Message, data []byte, lookups rule.LookupResults) {
-	before := len(b.evaluator.Result().RowErrors)
+	result := b.evaluator.Result()
+	before, lost := len(result.RowErrors), result.LostOld
 	b.evaluator.Add(m, lookups)
-	for _, e := range b.evaluator.Result().RowErrors[before:] {
+	if result.LostOld > lost {
+		in.v.lostOld(cdc.TableName{Schema: m.Schema, Table: m.Table}, time.Now())
+	}
+	for _, e := range result.RowErrors[before:] {
 		in.dead.letter(ctx, e.Table, "rule "+e.Rule+": "+e.Reason, data)
 	}
 }

@@ -212,6 +212,7 @@ func (st *stats) dead() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.s.DeadLetters++
+	st.s.DeadAt = time.Now().UTC()
 }
 
 // applied counts a batch whose exact targets are gone.

@@ -54,6 +54,9 @@ type Status struct {
 	Nulls       int64         `json:"nulls"`     // targets without a key because a placeholder was NULL
 	Widened     int64         `json:"widened"`   // rows invalidated more broadly
 	DeadLetters int64         `json:"dead_letters"`
+	DeadAt      time.Time     `json:"dead_letter_at,omitzero"` // when the last of them came
+	LostOlds    int64         `json:"lost_old_values"`         // batches of changes without old values that rules need
+	LostOld     []LostOld     `json:"lost_old,omitempty"`      // of which tables
 	RedisErrors int64         `json:"redis_errors"`
 	Ordered     int64         `json:"ordered"` // targets invalidated by hand or by a replay
 

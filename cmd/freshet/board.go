@@ -14,7 +14,7 @@ import (
 )
 
 // silent is how long a part may say nothing before it counts as gone.
-const silent = 3 * time.Second
+const silent = 2200 * time.Millisecond
 
 // board is what top shows: the newest report of every part, and the one before, for
 // rates.
@@ -25,6 +25,7 @@ type board struct {
 
 type boardPart struct {
 	report monitor.Report
+	heard  time.Time // by our clock
 	status boardStatus
 	before boardStatus
 	apart  time.Duration // between the two
@@ -53,7 +54,7 @@ func newBoard(instance string) *board {
 }
 
 // hear takes a report.
-func (b *board) hear(report monitor.Report) {
+func (b *board) hear(report monitor.Report, now time.Time) {
 	var s boardStatus
 	if json.Unmarshal(report.Status, &s) != nil {
 		return // of another version
@@ -66,7 +67,7 @@ func (b *board) hear(report monitor.Report) {
 	}
 	p.apart = report.Time.Sub(p.report.Time)
 	p.before = p.status
-	p.report, p.status = report, s
+	p.report, p.status, p.heard = report, s, now
 }
 
 // working returns the part of a role that does the work, nil when none is heard.
@@ -83,11 +84,11 @@ func (b *board) working(now time.Time, role string) *boardPart {
 func (b *board) sorted(now time.Time) []*boardPart {
 	var parts []*boardPart
 	for name, p := range b.parts {
-		if now.Sub(p.report.Time) > 10*silent {
+		if now.Sub(p.heard) > 10*silent {
 			delete(b.parts, name)
 			continue
 		}
-		if now.Sub(p.report.Time) <= silent {
+		if now.Sub(p.heard) <= silent {
 			parts = append(parts, p)
 		}
 	}
@@ -98,7 +99,7 @@ func (b *board) sorted(now time.Time) []*boardPart {
 }
 
 // draw returns the screen, each line cut to the width and ended for a raw terminal.
-func (b *board) draw(now time.Time, width, height int, colour bool) string {
+func (b *board) draw(now time.Time, width, height int, connected, colour bool) string {
 	var text strings.Builder
 	parts := b.sorted(now)
 	reader, worker := b.working(now, "consumer"), b.working(now, "invalidator")
@@ -106,7 +107,7 @@ func (b *board) draw(now time.Time, width, height int, colour bool) string {
 	for i, p := range parts {
 		reports[i] = p.report
 	}
-	verdict := monitor.Judge(reports, true, now)
+	verdict := monitor.Judge(reports, connected, now)
 	mark := func(code, s string) string {
 		if !colour {
 			return s

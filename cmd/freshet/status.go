@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -17,9 +18,13 @@ import (
 	"github.com/freshet-dev/freshet/internal/monitor"
 )
 
-// listenTime is how long status listens: every part speaks once a second, on a busy
-// machine a little later.
-const listenTime = 2200 * time.Millisecond
+const (
+	// listenTime is how long status listens at most: every part speaks once a second.
+	listenTime = 2200 * time.Millisecond
+	// listenGrace is how long it goes on when one part has spoken twice: on a busy
+	// machine others are a little late.
+	listenGrace = 600 * time.Millisecond
+)
 
 func newStatusCommand() *cobra.Command {
 	var flags remoteFlags
@@ -28,10 +33,11 @@ func newStatusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Say how a running instance is doing",
 		Long: `Listens to what every process of the instance publishes about itself on NATS
-once a second, and prints one line for each part: what it does, how far behind
-the database it is, and what is wrong with the remedy.
+once a second, and prints whether the cache is fresh, what is wrong with the
+remedy, and one line for each part: what it does and how far behind it is.
 
-Exit status 0 when every part is well, 1 when one is not or none is heard.`,
+Exit status 0 when every part is well, 1 when one is not, none applies changes,
+or none is heard.`,
 		Example: `  freshet status
   freshet status --nats nats://nats.internal:4222 --name shop
   freshet status -o json | jq '.[] | select(.ready | not)'`,
@@ -50,15 +56,16 @@ Exit status 0 when every part is well, 1 when one is not or none is heard.`,
 			if err != nil {
 				return err
 			}
+			verdict := monitor.Judge(reports, true, time.Now())
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), reports)
 			} else {
-				err = printStatus(cmd.OutOrStdout(), reports)
+				err = printStatus(cmd.OutOrStdout(), reports, verdict)
 			}
 			if err != nil {
 				return err
 			}
-			return wellness(r.subjects.Name, reports)
+			return wellness(r.subjects.Name, reports, verdict)
 		},
 	}
 	flags.add(cmd)
@@ -76,7 +83,7 @@ func (r *remote) listen(ctx context.Context, d time.Duration) ([]monitor.Report,
 	defer func() { _ = sub.Unsubscribe() }() // ends with the connection
 	type part struct{ role, id string }
 	newest := map[part]monitor.Report{}
-	end := time.After(d)
+	end, heardAll := time.After(d), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -86,7 +93,12 @@ func (r *remote) listen(ctx context.Context, d time.Duration) ([]monitor.Report,
 			if err := json.Unmarshal(m.Data, &report); err != nil {
 				return nil, fmt.Errorf("a status on %s cannot be read: %w", m.Subject, err)
 			}
-			newest[part{report.Role, report.ID}] = report
+			name := part{report.Role, report.ID}
+			if _, again := newest[name]; again && !heardAll {
+				// A second has passed since it was heard, in which everybody has spoken, or is late.
+				heardAll, end = true, time.After(listenGrace)
+			}
+			newest[name] = report
 		case <-end:
 			reports := make([]monitor.Report, 0, len(newest))
 			for _, report := range newest {
@@ -102,7 +114,7 @@ func (r *remote) listen(ctx context.Context, d time.Duration) ([]monitor.Report,
 }
 
 // wellness is the exit status of reports that have been printed.
-func wellness(name string, reports []monitor.Report) error {
+func wellness(name string, reports []monitor.Report, verdict monitor.Verdict) error {
 	if len(reports) == 0 {
 		return fmt.Errorf("nothing is heard of instance %s: is it running, and is this the NATS server that it uses?", name)
 	}
@@ -110,6 +122,9 @@ func wellness(name string, reports []monitor.Report) error {
 		if !report.Ready {
 			return &silentError{report.Role + " is not well"}
 		}
+	}
+	if verdict.Level == monitor.LevelStuck {
+		return &silentError{"the instance is stuck"}
 	}
 	return nil
 }
@@ -133,24 +148,32 @@ type partStatus struct {
 		P50   time.Duration `json:"p50"`
 		P99   time.Duration `json:"p99"`
 	} `json:"latency"`
-	DeadLetters int64 `json:"dead_letters"`
-	Results     struct {
+	Results struct {
 		Filled int64 `json:"filled"`
 	} `json:"results"`
 }
 
-func printStatus(out io.Writer, reports []monitor.Report) error {
+// printStatus prints whether the cache is fresh, what is wrong with the remedy, and
+// a line for each part.
+func printStatus(out io.Writer, reports []monitor.Report, verdict monitor.Verdict) error {
 	if len(reports) == 0 {
 		return nil
 	}
+	said := []string{printable(verdict.Sentence)}
+	for _, reason := range verdict.Reasons {
+		said = append(said, "! "+printable(reason))
+	}
+	if _, err := fmt.Fprintln(out, strings.Join(said, "\n")+"\n"); err != nil {
+		return err
+	}
 	lines := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(lines, "ROLE\tPROCESS\tSTATE\tBEHIND\tRATE\tP50\tP99\tNOTE")
+	fmt.Fprintln(lines, "ROLE\tPROCESS\tSTATE\tBEHIND\tRATE\tP50\tP99")
 	for _, report := range reports {
 		var s partStatus
 		if err := json.Unmarshal(report.Status, &s); err != nil {
 			return fmt.Errorf("the status of %s %s cannot be read: %w", report.Role, report.ID, err)
 		}
-		behind, rate, p50, p99, note := "-", "-", "-", "-", report.Reason
+		behind, rate, p50, p99 := "-", "-", "-", "-"
 		switch {
 		case report.Role == "consumer" && s.LagBytes != nil && s.State != standby:
 			behind = fmt.Sprintf("%s, %s", sizeText(*s.LagBytes), secondsText(s.LagSeconds))
@@ -163,13 +186,10 @@ func printStatus(out io.Writer, reports []monitor.Report) error {
 			if s.Latency.Count > 0 {
 				p50, p99 = s.Latency.P50.Round(10*time.Microsecond).String(), s.Latency.P99.Round(10*time.Microsecond).String()
 			}
-			if note == "" && s.DeadLetters > 0 {
-				note = fmt.Sprintf("%d dead letters: see freshet.%s.dead.>", s.DeadLetters, report.Instance)
-			}
 		case report.Role == "warmer":
 			rate = fmt.Sprintf("%d filled", s.Results.Filled)
 		}
-		fmt.Fprintf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(report.Role), printable(report.ID), printable(s.State), behind, rate, p50, p99, orDash(printable(note)))
+		fmt.Fprintf(lines, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(report.Role), printable(report.ID), printable(s.State), behind, rate, p50, p99)
 	}
 	return lines.Flush()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,16 +44,30 @@ rules, processes, and what is wrong with the remedy. q or Ctrl-C quits.`,
 			if err != nil {
 				return err
 			}
-			defer r.close()
-			return r.top(cmd.Context(), os.Stdout)
+			screen := &topScreen{remote: r, board: newBoard(r.subjects.Name), dial: flags.dial, messages: make(chan *nats.Msg, 256)} // more parts than anybody runs
+			return screen.run(cmd.Context(), os.Stdout)
 		},
 	}
 	flags.add(cmd)
 	return cmd
 }
 
-// top draws until q is typed or ctx ends. The terminal is left as it was found.
-func (r *remote) top(ctx context.Context, out *os.File) error {
+// topScreen is the screen of top, and the connection that feeds it, which is made
+// again when it is lost: whoever watches an outage wants to see its end.
+type topScreen struct {
+	remote   *remote
+	board    *board
+	dial     func() (*remote, error)
+	messages chan *nats.Msg
+	dialled  chan *remote // nil while nobody dials; nil is received where it failed
+}
+
+// run draws until q is typed or ctx ends. The terminal is left as it was found.
+func (s *topScreen) run(ctx context.Context, out *os.File) error {
+	defer func() { s.remote.close() }()
+	if err := s.listen(); err != nil {
+		return err
+	}
 	before, err := term.MakeRaw(int(os.Stdin.Fd()))
 	if err != nil {
 		return fmt.Errorf("read keys from the terminal: %w", err)
@@ -65,12 +78,6 @@ func (r *remote) top(ctx context.Context, out *os.File) error {
 	}
 	defer func() { _, _ = io.WriteString(out, leaveScreen) }() // likewise
 
-	messages := make(chan *nats.Msg, 256) // more parts than anybody runs
-	sub, err := r.conn.ChanSubscribe("freshet."+r.subjects.Name+".status.*.*", messages)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // ends with the connection
 	keys := make(chan byte, 16)
 	go func() { // ends with the process: a read from a terminal cannot be called off
 		for {
@@ -84,16 +91,10 @@ func (r *remote) top(ctx context.Context, out *os.File) error {
 	resized := make(chan os.Signal, 1)
 	signal.Notify(resized, syscall.SIGWINCH)
 	defer signal.Stop(resized)
-
-	board := newBoard(r.subjects.Name)
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		width, height, err := term.GetSize(int(out.Fd()))
-		if err != nil {
-			width, height = 80, 24
-		}
-		if _, err := io.WriteString(out, clearScreen+board.draw(time.Now(), width, height, colourful(out))+eraseBelow); err != nil {
+		if err := s.draw(out); err != nil {
 			return err
 		}
 		select {
@@ -104,16 +105,60 @@ func (r *remote) top(ctx context.Context, out *os.File) error {
 				return nil
 			}
 		case <-resized:
-		case <-tick.C:
-		}
-		if !r.conn.IsConnected() {
-			return errors.New("the connection to nats was lost")
-		}
-		for len(messages) > 0 {
-			var report monitor.Report
-			if json.Unmarshal((<-messages).Data, &report) == nil {
-				board.hear(report)
+		case again := <-s.dialled:
+			s.dialled = nil
+			if again != nil {
+				s.remote.close()
+				s.remote = again
+				if err := s.listen(); err != nil {
+					return err
+				}
 			}
+		case <-tick.C:
+			s.reconnect()
+		}
+		s.hear()
+	}
+}
+
+func (s *topScreen) listen() error {
+	_, err := s.remote.conn.ChanSubscribe("freshet."+s.remote.subjects.Name+".status.*.*", s.messages)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	return nil
+}
+
+func (s *topScreen) draw(out *os.File) error {
+	width, height, err := term.GetSize(int(out.Fd()))
+	if err != nil {
+		width, height = 80, 24
+	}
+	text := s.board.draw(time.Now(), width, height, s.remote.conn.IsConnected(), colourful(out))
+	_, err = out.WriteString(clearScreen + text + eraseBelow)
+	return err
+}
+
+func (s *topScreen) hear() {
+	for len(s.messages) > 0 {
+		var report monitor.Report
+		if json.Unmarshal((<-s.messages).Data, &report) == nil {
+			s.board.hear(report, time.Now())
 		}
 	}
+}
+
+// reconnect begins to dial where the connection was lost and nobody does.
+func (s *topScreen) reconnect() {
+	if s.remote.conn.IsConnected() || s.dialled != nil {
+		return
+	}
+	s.dialled = make(chan *remote, 1) // 1: the screen may have gone
+	go func(dialled chan<- *remote) {
+		again, err := s.dial()
+		if err != nil {
+			again = nil
+		}
+		dialled <- again
+	}(s.dialled)
 }

@@ -72,16 +72,25 @@ func (h *history) columns() Columns {
 
 // partStatus is what is looked at of any part's own JSON.
 type partStatus struct {
-	State            string  `json:"state"`
-	Active           bool    `json:"active"`
-	Rate             float64 `json:"rate"`
-	ChangesPerSecond float64 `json:"changes_per_second"`
-	Retained         int64   `json:"retained_wal"`
-	MaxWAL           int64   `json:"max_wal"`
-	Governor         bool    `json:"governor"`
-	Late             bool    `json:"heartbeat_late"`
-	PendingGaps      int     `json:"pending_gaps"`
-	Position         struct {
+	State            string    `json:"state"`
+	Active           bool      `json:"active"`
+	Rate             float64   `json:"rate"`
+	ChangesPerSecond float64   `json:"changes_per_second"`
+	Retained         int64     `json:"retained_wal"`
+	MaxWAL           int64     `json:"max_wal"`
+	Governor         bool      `json:"governor"`
+	Late             bool      `json:"heartbeat_late"`
+	NearLimit        bool      `json:"near_limit"`
+	PendingGaps      int       `json:"pending_gaps"`
+	LastGap          string    `json:"last_gap"`
+	LastGapAt        time.Time `json:"last_gap_at"`
+	DeadLetters      int64     `json:"dead_letters"`
+	DeadAt           time.Time `json:"dead_letter_at"`
+	LostOld          []struct {
+		Table string    `json:"table"`
+		At    time.Time `json:"at"`
+	} `json:"lost_old"`
+	Position struct {
 		Time time.Time `json:"time"`
 	} `json:"position"`
 	Latency struct {

@@ -130,13 +130,18 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if len(reasons) == 0 {
-		_, _ = fmt.Fprintln(w, "ready")
+	if len(reasons) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for _, reason := range reasons {
+			_, _ = fmt.Fprintln(w, reason)
+		}
 		return
 	}
-	w.WriteHeader(http.StatusServiceUnavailable)
-	for _, reason := range reasons {
-		_, _ = fmt.Fprintln(w, reason)
+	_, _ = fmt.Fprintln(w, "ready")
+	// This process does its part. What is wrong elsewhere is said and is no reason to
+	// take it out of service.
+	for _, reason := range s.cfg.Watch.Verdict().Reasons {
+		_, _ = fmt.Fprintln(w, "warning: "+reason)
 	}
 }
 

@@ -2,8 +2,8 @@ package monitor
 
 import (
 	"encoding/json"
-	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,11 +17,11 @@ const (
 	LevelStuck  Level = "stuck"  // something does not work; Stage says where
 )
 
+// Levels lists every level.
+func Levels() []Level { return []Level{LevelFresh, LevelBehind, LevelStuck} }
+
 // behindAfter is the age of the watermark from which on the cache is called behind.
 const behindAfter = 2 * time.Second
-
-// nearLimit is the share of max_wal from which on retained WAL is warned of.
-const nearLimit = 0.8
 
 // Stage is a place in the pipeline.
 type Stage string
@@ -136,11 +136,13 @@ func Judge(reports []Report, connected bool, now time.Time) Verdict {
 		stuck(StageInvalidator, stateWords["paused"])
 		v.Reasons = append(v.Reasons, "invalidator: `freshet resume` continues; nothing is lost meanwhile")
 	}
-	v.judgeReader(reader, stuck)
-	v.judgeWorker(worker, known, stuck)
-	if reader != nil {
-		v.warn(&reader.status)
+	if connected || reader != nil { // who cannot be heard may be there
+		v.judgeReader(reader, stuck)
 	}
+	if connected || worker != nil {
+		v.judgeWorker(worker, known, stuck)
+	}
+	v.warn(reader, worker, now)
 	for _, r := range reports {
 		if !r.Ready {
 			v.Reasons = append(v.Reasons, r.Role+" "+r.ID+": "+r.Reason)
@@ -160,27 +162,6 @@ func Judge(reports []Report, connected bool, now time.Time) Verdict {
 		v.Sentence = "Every change committed more than " + ageText(age) + " ago is applied to Redis."
 	}
 	return v
-}
-
-// warn tells what does not make the cache stale yet, or is being repaired.
-func (v *Verdict) warn(s *partStatus) {
-	share := 0.0
-	if s.MaxWAL > 0 {
-		share = float64(s.Retained) / float64(s.MaxWAL)
-	}
-	const remedy = "find out why the invalidator is behind, or end the transaction that has been open for longest"
-	switch {
-	case s.Governor:
-		v.Reasons = append(v.Reasons, "postgres: the slot keeps more WAL than max_wal, so that what is published is confirmed before it is applied; "+remedy)
-	case share >= nearLimit:
-		v.Reasons = append(v.Reasons, fmt.Sprintf("postgres: the slot keeps %.0f %% of max_wal; %s", 100*share, remedy))
-	}
-	if s.Late {
-		v.Reasons = append(v.Reasons, "postgres: a heartbeat through the WAL is late; look for a transaction that hangs in commit, or for a backlog")
-	}
-	if s.PendingGaps > 0 {
-		v.Reasons = append(v.Reasons, "consumer: a gap has been declared, and what it may have touched is being flushed; the event says why")
-	}
 }
 
 func (v *Verdict) judgeReader(reader *judged, stuck func(Stage, string)) {
@@ -208,6 +189,9 @@ func (v *Verdict) judgeWorker(worker *judged, known bool, stuck func(Stage, stri
 func (v *Verdict) stuckAs(j *judged, stage Stage, stuck func(Stage, string)) {
 	if other, found := stateStages[j.status.State]; found {
 		stage = other
+	}
+	if j.status.State == "connecting" && strings.Contains(j.report.Reason, "nats: ") { // as errors of NATS begin
+		stage = StageNATS
 	}
 	words, found := stateWords[j.status.State]
 	if !found {

@@ -55,6 +55,7 @@ func TestVerdict(t *testing.T) {
 		{"only one that waits", []monitor.Report{reader("waiting_for_slot", ""), active}, false, monitor.LevelStuck, monitor.StageConsumer, "no consumer"},
 		{"no worker", []monitor.Report{streaming}, false, monitor.LevelStuck, monitor.StageInvalidator, "no invalidator"},
 		{"postgres away", []monitor.Report{reader("connecting", "refused"), worker("active", true, time.Minute, "60s")}, false, monitor.LevelStuck, monitor.StagePostgres, "last 1 min 0 s may still be stale"},
+		{"nats, not postgres", []monitor.Report{reader("connecting", "publishing session ended: nats: API error"), active}, false, monitor.LevelStuck, monitor.StageNATS, "Stuck at NATS"},
 		{"redis away", []monitor.Report{streaming, worker("redis_down", true, 42*time.Second, "refused")}, false, monitor.LevelStuck, monitor.StageRedis, "Redis does not answer. What was committed in the last 42 s"},
 		{"redis away, so the stream is full", []monitor.Report{reader("paused_by_backpressure", "behind"), worker("redis_down", true, time.Hour, "refused")}, false, monitor.LevelStuck, monitor.StageRedis, "Redis"},
 		{"nats away", []monitor.Report{reader("connecting", "no responders"), active}, true, monitor.LevelStuck, monitor.StageNATS, "NATS does not answer"},
@@ -81,10 +82,14 @@ func TestVerdictWarns(t *testing.T) {
 	for _, tc := range []struct{ name, status, want string }{
 		{"nothing", `"retained_wal":700,"max_wal":1000`, ""},
 		{"no limit known", `"retained_wal":700`, ""},
-		{"slot near its limit", `"retained_wal":850,"max_wal":1000`, "keeps 85 % of max_wal"},
+		{"slot near its limit", `"retained_wal":850,"max_wal":1000,"near_limit":true`, "keeps 85 % of max_wal"},
 		{"governor", `"retained_wal":1200,"max_wal":1000,"governor":true`, "more WAL than max_wal"},
 		{"heartbeat late", `"heartbeat_late":true`, "heartbeat through the WAL is late"},
 		{"gap", `"pending_gaps":1`, "is being flushed"},
+		{"gap of a moment ago", `"last_gap":"slot_lost","last_gap_at":"2026-11-23T11:59:30Z"`, "has been flushed; the slot was gone"},
+		{"that is not over", `"pending_gaps":1,"last_gap":"slot_lost","last_gap_at":"2026-11-23T11:59:30Z"`, "is being flushed; the slot was gone"},
+		{"gap of long ago", `"last_gap":"slot_lost","last_gap_at":"2026-11-23T11:50:00Z"`, ""},
+		{"first start", `"pending_gaps":0,"last_gap":"slot_created","last_gap_at":"2026-11-23T11:59:30Z"`, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,5 +100,18 @@ func TestVerdictWarns(t *testing.T) {
 				t.Errorf("got %+v, want fresh with %q", v, tc.want)
 			}
 		})
+	}
+}
+
+// Dead letters are told of while they are news.
+func TestVerdictTellsOfDeadLetters(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]int{"2026-11-23T11:59:30Z": 1, "2026-11-23T11:50:00Z": 0} {
+		w := worker("active", true, 80*time.Millisecond, "")
+		w.Status = json.RawMessage(strings.Replace(string(w.Status), "{", fmt.Sprintf(`{"dead_letters":3,"dead_letter_at":%q,`, at), 1))
+		v := monitor.Judge([]monitor.Report{reader("streaming", ""), w}, true, noon)
+		if v.Level != monitor.LevelFresh || len(v.Reasons) != want || want > 0 && !strings.Contains(v.Reasons[0], "3 dead letters") {
+			t.Errorf("at %s: got %+v", at, v)
+		}
 	}
 }

@@ -14,10 +14,13 @@ import (
 )
 
 const (
-	watchEvery = time.Second
+	// watchEvery is how often who follows is told, and judgeEvery how often the
+	// verdict is looked at: what gets stuck is told of at once.
+	watchEvery, judgeEvery = time.Second, 500 * time.Millisecond
 	// silence is how long a part of another process may say nothing and still be
-	// listed; it speaks once a second.
-	silence = 5 * time.Second
+	// listed. It speaks once a second, so that it is missed within three when it has
+	// died, and one word that is lost or late does no harm.
+	silence = 2200 * time.Millisecond
 	// eventsKept is how many of the instance's last events a page begins with.
 	eventsKept = 50
 	// eventsTime bounds reading them.
@@ -36,6 +39,10 @@ type WatchConfig struct {
 	// Past returns the instance's last events, oldest first, at most so many. Nil:
 	// there are none.
 	Past func(ctx context.Context, most int) ([]json.RawMessage, error)
+	// Announce is told when the instance gets stuck and when it is not any more, in
+	// one of its processes: the one that reads the slot, or else the one that
+	// applies. Nil: nobody is.
+	Announce func(Verdict)
 	// Logger defaults to discarding everything.
 	Logger *slog.Logger
 }
@@ -53,6 +60,7 @@ type Watch struct {
 	heard   map[partName]heardReport
 	history history
 	events  []json.RawMessage // oldest first
+	told    *Stage            // where the instance was last said to be stuck, empty for nowhere; nil: not known
 }
 
 type partName struct{ role, id string }
@@ -123,14 +131,26 @@ func (w *Watch) Run(ctx context.Context) error {
 }
 
 func (w *Watch) tick(ctx context.Context) error {
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(judgeEvery)
 	defer tick.Stop()
-	for {
+	var next time.Time // when who follows is told at the latest
+	var point Point
+	var stage Stage
+	for begun := time.Now(); ; {
 		f := w.frame()
-		w.mu.Lock()
-		f.Point = w.history.add(f)
-		w.mu.Unlock()
-		w.hub.send("status", f)
+		whole := !f.Time.Before(next)
+		if whole {
+			next = f.Time.Add(watchEvery - judgeEvery/2) // ticks come a little early or late
+			w.mu.Lock()
+			point = w.history.add(f)
+			w.mu.Unlock()
+		}
+		if whole || f.Verdict.Stage != stage {
+			f.Point = point
+			w.hub.send("status", f)
+		}
+		stage = f.Verdict.Stage
+		w.announce(&f, time.Since(begun))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -144,6 +164,9 @@ func (w *Watch) frame() Frame {
 	f.Verdict = Judge(f.Reports, w.connected(), f.Time)
 	return f
 }
+
+// Verdict says in words how the instance is doing.
+func (w *Watch) Verdict() Verdict { return w.frame().Verdict }
 
 func (w *Watch) connected() bool { return w.cfg.Conn == nil || w.cfg.Conn.IsConnected() }
 
@@ -172,6 +195,9 @@ func (w *Watch) happened(m *nats.Msg) {
 	}
 	w.mu.Lock()
 	w.events = lastEvents(append(w.events, m.Data))
+	if stage := toldBy(m.Data); stage != nil {
+		w.told = stage
+	}
 	w.mu.Unlock()
 	w.hub.send("event", json.RawMessage(m.Data))
 }
@@ -216,6 +242,11 @@ func (w *Watch) recall(ctx context.Context) bool {
 		}
 	}
 	w.events = lastEvents(past)
+	for _, e := range w.events {
+		if stage := toldBy(e); stage != nil {
+			w.told = stage
+		}
+	}
 	events := slices.Clone(w.events)
 	w.mu.Unlock()
 	w.hub.send("events", events)

@@ -29,7 +29,8 @@ type Evaluator struct {
 	change *cdc.Change
 	rows   rows
 	wide   bool
-	serial int // numbers the changes, to tell tasks of one change from older ones
+	lost   bool // for want of an old value that was there when the rules were compiled
+	serial int  // numbers the changes, to tell tasks of one change from older ones
 
 	// Of the rule being evaluated.
 	rule    *compiledRule
@@ -98,7 +99,7 @@ func (e *Evaluator) Add(m *cdc.Message, lookups LookupResults) {
 	e.lookups = lookups
 	for i := range m.Changes {
 		c := &m.Changes[i]
-		e.index, e.change, e.wide = i, c, false
+		e.index, e.change, e.wide, e.lost = i, c, false, false
 		e.serial++
 		switch c.Op {
 		case cdc.Insert, cdc.Update, cdc.Delete:
@@ -115,6 +116,9 @@ func (e *Evaluator) Add(m *cdc.Message, lookups LookupResults) {
 		}
 		if e.wide {
 			e.result.Widened++
+		}
+		if e.lost {
+			e.result.LostOld++
 		}
 	}
 	e.m, e.change, e.lookups = nil, nil, nil

@@ -105,6 +105,7 @@ func (e *Evaluator) render(t *target, w *warm, img image, before, after cdc.Row)
 			continue // only looking for NULLs
 		case v.state != known:
 			wide = true
+			e.lost = e.lost || v.state == unknownOld && !p.fixed && !e.rule.widen
 			continue
 		}
 		text, ok := e.filtered(p, v.text)

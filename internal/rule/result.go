@@ -14,6 +14,7 @@ type Result struct {
 	ByRule    []Count // per rule index: keys, patterns, tags produced (before dedupe)
 	Nulls     int     // targets skipped because a placeholder was NULL
 	Widened   int     // row changes of which something was not known exactly
+	LostOld   int     // of these, for want of an old value that the replica identity had when the rules were compiled
 	RowErrors []RowError
 }
 

@@ -21,6 +21,7 @@ type metrics struct {
 	filling   *filling // nil without the invalidator
 	maxWAL    int64
 	parts     []monitor.Source
+	watch     *monitor.Watch
 }
 
 // newRegistry returns a registry with our metrics, Go's and the process's.
@@ -55,12 +56,15 @@ var (
 	descRemoved     = desc("removed_total", "Values that were in Redis and were removed.")
 	descPass        = desc("pattern_pass_seconds", "How long passes over the keyspace for patterns took.")
 	descDead        = desc("dead_letters_total", "Messages and rows that could not be evaluated and were widened.")
+	descWidened     = desc("widened_total", "Row changes of which something was not known exactly, and which were widened.")
+	descLostOld     = desc("old_values_missing_total", "Messages whose changes lack old values that rules need.")
 	descWatermark   = desc("watermark_age_seconds", "Age of the moment up to which everything is applied to Redis.")
 	descRedisErrors = desc("redis_errors_total", "Attempts to change Redis that failed.")
 	descWarmed      = desc("warmed_total", "Warm tasks, by what became of them.", "result")
 	descVerified    = desc("verified_total", "Cached values looked at by the verifier, by what was found.", "result")
 	descActive      = desc("active", "1 where this process does the role's work, 0 where it stands by.", "role")
 	descReady       = desc("ready", "1 where the part is well, as /readyz says.", "role")
+	descVerdict     = desc("verdict", "1 for how the whole instance is doing, as this process sees it.", "level")
 	descPaused      = desc("paused", "1 while the instance is told to apply nothing.")
 )
 
@@ -71,6 +75,10 @@ func (m *metrics) Describe(chan<- *prometheus.Desc) {}
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	for _, part := range m.parts {
 		gauge(out, descReady, truth(part.Ready() == ""), part.Role())
+	}
+	now := m.watch.Verdict().Level
+	for _, level := range monitor.Levels() {
+		gauge(out, descVerdict, truth(level == now), string(level))
 	}
 	if m.running.Consumer != nil {
 		m.consumer(out, m.running.Consumer.Status())
@@ -130,6 +138,8 @@ func (m *metrics) invalidator(out chan<- prometheus.Metric, s invalidator.Status
 	}
 	counter(out, descRemoved, float64(s.Removed))
 	counter(out, descDead, float64(s.DeadLetters))
+	counter(out, descWidened, float64(s.Widened))
+	counter(out, descLostOld, float64(s.LostOlds))
 	counter(out, descRedisErrors, float64(s.RedisErrors))
 	for _, r := range s.Rules {
 		counter(out, descInvalidated, float64(r.Keys), r.Rule, "key")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet/consumer"
+	"github.com/freshet-dev/freshet/internal/stream"
 	"github.com/freshet-dev/freshet/internal/verify"
 	"github.com/freshet-dev/freshet/invalidator"
 	"github.com/freshet-dev/freshet/warmer"
@@ -23,7 +24,20 @@ var remedies = map[invalidator.State]string{
 	invalidator.StateRedisFull: "give Redis more memory (maxmemory), or let it evict; deletes go on meanwhile",
 }
 
+// link says why a part cannot do its work while NATS is away; empty otherwise.
+type link func() string
+
+func newLink(s *stream.Stream) link {
+	return func() string {
+		if s.Conn().IsConnected() {
+			return ""
+		}
+		return "nats_down: the connection to NATS is lost; start the server, or see what is between: it connects again by itself"
+	}
+}
+
 type consumerPart struct {
+	link     link
 	consumer *consumer.Consumer
 	maxWAL   int64
 	readyLag time.Duration
@@ -40,6 +54,9 @@ func (p *consumerPart) Snapshot() any {
 }
 
 func (p *consumerPart) Ready() string {
+	if away := p.link(); away != "" {
+		return away
+	}
 	s := p.consumer.Status()
 	switch s.State {
 	case consumer.StateWaiting:
@@ -58,6 +75,7 @@ func (p *consumerPart) Ready() string {
 }
 
 type invalidatorPart struct {
+	link        link
 	invalidator *invalidator.Invalidator
 	verifying   *verifying // nil where nothing is verified
 	filling     *filling
@@ -76,6 +94,9 @@ func (p *invalidatorPart) Snapshot() any {
 }
 
 func (p *invalidatorPart) Ready() string {
+	if away := p.link(); away != "" {
+		return away
+	}
 	s := p.invalidator.Status()
 	switch s.State {
 	case invalidator.StateWaiting:
@@ -99,12 +120,18 @@ func (p *invalidatorPart) Ready() string {
 	}
 }
 
-type warmerPart struct{ warmer *warmer.Warmer }
+type warmerPart struct {
+	link   link
+	warmer *warmer.Warmer
+}
 
 func (p *warmerPart) Role() string  { return RoleWarmer }
 func (p *warmerPart) Snapshot() any { return p.warmer.Status() }
 
 func (p *warmerPart) Ready() string {
+	if away := p.link(); away != "" {
+		return away
+	}
 	switch s := p.warmer.Status(); s.State {
 	case warmer.StateActive, warmer.StateIdle, warmer.StatePaused:
 		return ""

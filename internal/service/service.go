@@ -156,6 +156,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 
 	running := Running{Rules: rules, Stream: s, NATS: s.ClientURL()}
+	connected := newLink(s)
 	var parts []monitor.Source
 	var checks *verifying
 	var full *filling
@@ -169,7 +170,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 			return err
 		}
 		running.Consumer = c
-		parts = append(parts, &consumerPart{consumer: c, maxWAL: cmp.Or(cfg.Consumer.MaxWAL, consumer.DefaultMaxWAL), readyLag: cfg.ReadyLag})
+		parts = append(parts, &consumerPart{link: connected, consumer: c, maxWAL: cmp.Or(cfg.Consumer.MaxWAL, consumer.DefaultMaxWAL), readyLag: cfg.ReadyLag})
 		starts = append(starts, func() error { return c.Run(ctx) })
 	}
 	if slices.Contains(cfg.Roles, RoleInvalidator) {
@@ -192,7 +193,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 		running.Invalidator, checks = v, w
 		f := &filling{stream: s, invalidator: v}
 		full = f
-		parts = append(parts, &invalidatorPart{invalidator: v, verifying: w, filling: f, readyLag: cfg.ReadyLag})
+		parts = append(parts, &invalidatorPart{link: connected, invalidator: v, verifying: w, filling: f, readyLag: cfg.ReadyLag})
 		starts = append(starts, func() error { return v.Run(ctx) }, func() error { return f.run(ctx) })
 		if w != nil {
 			starts = append(starts, func() error { return w.run(ctx) })
@@ -205,7 +206,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 		}
 		defer func() { err = errors.Join(err, done()) }()
 		running.Warmer = w
-		parts = append(parts, &warmerPart{warmer: w})
+		parts = append(parts, &warmerPart{link: connected, warmer: w})
 		starts = append(starts, func() error { return w.Run(ctx) })
 	}
 	beacon := &monitor.Beacon{Instance: cfg.Stream.Name, ID: cfg.ID, Version: cfg.Version, Started: time.Now().UTC(), Subject: s.Subjects().Status, Logger: cfg.Logger}
@@ -216,14 +217,12 @@ func run(ctx context.Context, cfg Config) (err error) {
 	starts = append(starts,
 		func() error { return asked.run(ctx) },
 		func() error { return beacon.Run(ctx, s.Conn(), parts...) })
-	cfg.HTTP.Metrics = promhttp.HandlerFor(newRegistry(&metrics{
-		running: running, verifying: checks, filling: full, maxWAL: cmp.Or(cfg.Consumer.MaxWAL, consumer.DefaultMaxWAL), parts: parts,
-	}), promhttp.HandlerOpts{})
 	watch := newWatch(cfg, s, beacon, parts)
+	cfg.HTTP.Metrics = promhttp.HandlerFor(newRegistry(&metrics{
+		running: running, verifying: checks, filling: full, maxWAL: cmp.Or(cfg.Consumer.MaxWAL, consumer.DefaultMaxWAL), parts: parts, watch: watch,
+	}), promhttp.HandlerOpts{})
 	watched.Store(watch)
-	if cfg.HTTP.Listen != "" {
-		starts = append(starts, func() error { return watch.Run(ctx) })
-	}
+	starts = append(starts, func() error { return watch.Run(ctx) })
 	cfg.HTTP.Watch = watch
 	cfg.HTTP.Explain = func(ctx context.Context, request []byte) (any, error) { return asked.explain(ctx, request, "") }
 	server, err := monitor.Listen(ctx, cfg.HTTP, parts...)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,15 @@ func newWatch(cfg Config, s *stream.Stream, beacon *monitor.Beacon, parts []moni
 	prefix := "freshet." + cfg.Stream.Name
 	return monitor.NewWatch(monitor.WatchConfig{
 		Beacon: beacon, Conn: s.Conn(), Statuses: prefix + ".status.*.*", Events: prefix + ".events.*",
-		Past:   s.PastEvents,
+		Past: s.PastEvents,
+		Announce: func(v monitor.Verdict) {
+			e := stream.Event{Kind: monitor.EventFresh, Role: "instance", Message: v.Sentence}
+			if v.Level == monitor.LevelStuck {
+				e.Kind, e.Fields = monitor.EventStuck, map[string]any{"stage": v.Stage}
+				e.Message = strings.Join(append([]string{v.Sentence}, v.Reasons...), " ")
+			}
+			s.Emit(e)
+		},
 		Logger: cfg.Logger,
 	}, parts...)
 }

@@ -17,6 +17,9 @@ import (
 // per change of state, so that more would mean something is looping.
 const eventBuffer = 256
 
+// eventRetry is how often an event that waits for NATS is tried again.
+const eventRetry = 250 * time.Millisecond
+
 // Event is announced on the events stream.
 type Event struct {
 	Kind    string         `json:"kind"`
@@ -27,10 +30,11 @@ type Event struct {
 }
 
 // quietEvents are kinds that tell of ordinary work; the others are warnings.
-var quietEvents = []string{"slot_created", "takeover", "paused", "resumed", "flushed", "rules_changed", "bulk", "control", "replay", "verify"}
+var quietEvents = []string{"slot_created", "takeover", "paused", "resumed", "flushed", "rules_changed", "bulk", "control", "replay", "verify", "fresh"}
 
-// Emit logs the event and publishes it. It never blocks: when NATS is away or
-// too many wait, the log line is all that remains. A zero Time becomes now.
+// Emit logs the event and publishes it. It never blocks. While NATS is away events
+// wait for it; when too many do, or the process ends, the log line is all that
+// remains. A zero Time becomes now.
 func (s *Stream) Emit(e Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC()
@@ -100,11 +104,21 @@ func (q *eventQueue) run() {
 
 func (q *eventQueue) publish(e Event) {
 	data, err := json.Marshal(e)
-	if err == nil {
-		err = q.s.nc.Publish(q.s.Subjects().Event(e.Kind), data)
-	}
 	if err != nil {
 		q.s.log.Debug("event not published", "event", e.Kind, "error", err)
+		return
+	}
+	for {
+		err := q.s.nc.Publish(q.s.Subjects().Event(e.Kind), data)
+		if err == nil {
+			return
+		}
+		select {
+		case <-q.stop:
+			q.s.log.Debug("event not published", "event", e.Kind, "error", err)
+			return
+		case <-time.After(eventRetry):
+		}
 	}
 }
 
