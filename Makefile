@@ -55,6 +55,10 @@ test-dashboard: install-browser ## look at the dashboard with headless Chromium 
 screenshots: install-browser ## take the pictures of docs/images: three minutes of a small shop, then without its Redis
 	cd internal/monitor/browsertest && $(GO) test -timeout $(TIMEOUT) -count 1 -run TestScreenshots . -args -images $(CURDIR)/docs/images -trading 3m
 
+.PHONY: generate
+generate: ## write docs/configuration.md and docs/freshet.schema.json anew, from internal/config
+	$(GO) test ./internal/config -run TestReference -count 1 -update
+
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## run golangci-lint as .golangci.yml argues
 	$(GOLANGCI_LINT) run $(ARGS) $(PKG)

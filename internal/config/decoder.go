@@ -20,6 +20,7 @@ type decoder struct {
 type field struct {
 	name   string
 	decode func(path string, n ast.Node)
+	shape  shape
 }
 
 func (d *decoder) fail(e *Error) { d.errs = append(d.errs, e) }

@@ -6,3 +6,6 @@
 // are reported at once. Secrets never appear in an error: lines that hold one
 // are shown with it blotted out.
 package config
+
+// SchemaURL is the JSON Schema of the file, by which editors check it.
+const SchemaURL = "https://raw.githubusercontent.com/freshet-dev/freshet/main/docs/freshet.schema.json"

@@ -11,46 +11,45 @@ import (
 )
 
 // rules decodes the list of rules.
-func (d *decoder) rules(name string, to *[]rule.Config) field {
-	return field{name, func(path string, n ast.Node) {
+func (d *decoder) rules(name string, to *[]rule.Config) field { return sections(d, name, to, d.rule) }
+
+func (d *decoder) rule(r *rule.Config) []field {
+	return []field{
+		d.text("table", &r.Table, nil).needed(),
+		d.text("name", &r.Name, nil),
+		d.texts("ops", &r.Ops).of("insert", "update", "delete", "truncate"),
+		d.texts("changed", &r.Changed),
+		d.text("lookup", &r.Lookup, nil),
+		d.texts("invalidate", &r.Invalidate),
+		d.texts("tags", &r.Tags),
+		d.texts("immutable", &r.Immutable),
+		d.text("old", &r.Old, nil).of(rule.OldRequire, rule.OldWiden),
+		d.text("publish", &r.Publish, nil).of(rule.PublishAll),
+		d.count("bulk", &r.Bulk),
+		sections(d, "warm", &r.Warm, d.warm),
+	}
+}
+
+func (d *decoder) warm(w *rule.Warm) []field {
+	return []field{
+		d.text("key", &w.Key, nil).needed(),
+		d.text("sql", &w.SQL, nil).needed(),
+		d.duration("ttl", &w.TTL).needed(),
+		d.text("only", &w.Only, nil).of(rule.OnlyCached, rule.OnlyAlways),
+		d.text("missing", &w.Missing, nil).of(rule.MissingRemove, rule.MissingAbsent),
+	}
+}
+
+// sections is a key whose value is a list of mappings.
+func sections[T any](d *decoder, name string, to *[]T, fields func(*T) []field) field {
+	var none T
+	return field{name: name, shape: shape{kind: kindSections, fields: fields(&none)}, decode: func(path string, n ast.Node) {
 		d.list(path, n, func(i int, path string, n ast.Node) {
 			// Also after a mistake, so that later paths stay right.
 			for len(*to) <= i {
-				*to = append(*to, rule.Config{})
+				*to = append(*to, none)
 			}
-			r := &(*to)[i]
-			d.mapping(path, n,
-				d.text("table", &r.Table, nil),
-				d.text("name", &r.Name, nil),
-				d.texts("ops", &r.Ops),
-				d.texts("changed", &r.Changed),
-				d.text("lookup", &r.Lookup, nil),
-				d.texts("invalidate", &r.Invalidate),
-				d.texts("tags", &r.Tags),
-				d.texts("immutable", &r.Immutable),
-				d.text("old", &r.Old, nil),
-				d.text("publish", &r.Publish, nil),
-				d.count("bulk", &r.Bulk),
-				d.warms("warm", &r.Warm),
-			)
-		})
-	}}
-}
-
-func (d *decoder) warms(name string, to *[]rule.Warm) field {
-	return field{name, func(path string, n ast.Node) {
-		d.list(path, n, func(i int, path string, n ast.Node) {
-			for len(*to) <= i {
-				*to = append(*to, rule.Warm{})
-			}
-			w := &(*to)[i]
-			d.mapping(path, n,
-				d.text("key", &w.Key, nil),
-				d.text("sql", &w.SQL, nil),
-				d.duration("ttl", &w.TTL),
-				d.text("only", &w.Only, nil),
-				d.text("missing", &w.Missing, nil),
-			)
+			d.mapping(path, n, fields(&(*to)[i])...)
 		})
 	}}
 }

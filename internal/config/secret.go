@@ -21,13 +21,13 @@ func (d *decoder) secret(name string, to *string) []field {
 		*to = value
 	}
 	return []field{
-		{name, func(path string, n ast.Node) {
+		{name: name, shape: shape{kind: kindSecret}, decode: func(path string, n ast.Node) {
 			d.secrets[n] = true
 			if s, ok := d.scalar(path, n, "text"); ok {
 				set(path, s.text, n)
 			}
 		}},
-		{name + "_file", func(path string, n ast.Node) {
+		{name: name + "_file", shape: shape{kind: kindPath}, decode: func(path string, n ast.Node) {
 			if value, ok := d.secretFile(path, n); ok {
 				set(path, value, n)
 			}
@@ -71,13 +71,13 @@ func (d *decoder) secretURL(to *string, check func(string) (want, remedy string)
 		finish()
 	}
 	return []field{
-		{"url", func(path string, n ast.Node) {
+		{name: "url", shape: shape{kind: kindSecret}, decode: func(path string, n ast.Node) {
 			d.secrets[n] = true
 			if s, ok := d.scalar(path, n, "text"); ok {
 				checked(path, s.text, n)
 			}
 		}},
-		{"url_file", func(path string, n ast.Node) {
+		{name: "url_file", shape: shape{kind: kindPath}, decode: func(path string, n ast.Node) {
 			value, ok := d.secretFile(path, n)
 			switch {
 			case !ok:
@@ -87,13 +87,13 @@ func (d *decoder) secretURL(to *string, check func(string) (want, remedy string)
 				checked(path, value, n)
 			}
 		}},
-		{"password", func(path string, n ast.Node) {
+		{name: "password", shape: shape{kind: kindSecret}, decode: func(path string, n ast.Node) {
 			d.secrets[n] = true
 			if s, ok := d.scalar(path, n, "text"); ok && s.text != "" {
 				apart(path, s.text, n)
 			}
 		}},
-		{"password_file", func(path string, n ast.Node) {
+		{name: "password_file", shape: shape{kind: kindPath}, decode: func(path string, n ast.Node) {
 			if value, ok := d.secretFile(path, n); ok {
 				apart(path, value, n)
 			}
@@ -104,7 +104,7 @@ func (d *decoder) secretURL(to *string, check func(string) (want, remedy string)
 // secretText is a text that may hold a password: what is wrong with it is said
 // without showing it.
 func (d *decoder) secretText(name string, to *string, check func(string) (want, remedy string)) field {
-	return field{name, func(path string, n ast.Node) {
+	return field{name: name, shape: shape{kind: kindSecret}, decode: func(path string, n ast.Node) {
 		d.secrets[n] = true
 		s, ok := d.scalar(path, n, "text")
 		if !ok {

@@ -23,18 +23,8 @@ func read(path string, data []byte, env Env, only ...string) (*File, error) {
 	if syntax != nil {
 		return nil, Errors{syntax}
 	}
-	f := &File{
-		Path:     path,
-		Postgres: Postgres{Manage: true, Confirm: "applied", MaxWAL: 8 << 30, Heartbeat: 10 * time.Second, MarkInterval: 100 * time.Millisecond, Chunk: 256},
-		NATS: NATS{
-			Embedded: Embedded{Listen: "127.0.0.1:4222", StoreDir: "./freshet-data"},
-			Stream:   Stream{Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 1 << 30},
-		},
-		HTTP:        HTTP{Listen: "127.0.0.1:8080", ReadyLag: 30 * time.Second},
-		Invalidator: Invalidator{Batch: 1000, Bulk: 1_000_000, ScanShare: 0.2, FlushRate: 20_000},
-		Warmer:      Warmer{Rate: 200, Concurrency: 8, Timeout: 5 * time.Second},
-		document:    doc,
-	}
+	f := defaults()
+	f.Path, f.document = path, doc
 	d := &decoder{document: doc, env: env}
 	d.file(f, only)
 	d.ruleSyntax(f.Rules)
@@ -45,9 +35,24 @@ func read(path string, data []byte, env Env, only ...string) (*File, error) {
 	return f, nil
 }
 
-func (d *decoder) file(f *File, only []string) {
-	fields := []field{
-		d.text("name", &f.Name, checkName),
+// defaults is what a file that says nothing means.
+func defaults() *File {
+	return &File{
+		Postgres: Postgres{Manage: true, Confirm: "applied", MaxWAL: 8 << 30, Heartbeat: 10 * time.Second, MarkInterval: 100 * time.Millisecond, Chunk: 256},
+		NATS: NATS{
+			Embedded: Embedded{Listen: "127.0.0.1:4222", StoreDir: "./freshet-data"},
+			Stream:   Stream{Replicas: 1, MaxAge: 24 * time.Hour, MaxBytes: 1 << 30},
+		},
+		HTTP:        HTTP{Listen: "127.0.0.1:8080", ReadyLag: 30 * time.Second},
+		Invalidator: Invalidator{Batch: 1000, Bulk: 1_000_000, ScanShare: 0.2, FlushRate: 20_000},
+		Warmer:      Warmer{Rate: 200, Concurrency: 8, Timeout: 5 * time.Second},
+	}
+}
+
+// keys are those of the whole file.
+func (d *decoder) keys(f *File) []field {
+	return []field{
+		d.text("name", &f.Name, checkName).needed(),
 		d.section("postgres", d.postgres(&f.Postgres)),
 		d.section("nats", d.nats(&f.NATS)),
 		d.section("cache", d.cache(&f.Cache)),
@@ -64,8 +69,12 @@ func (d *decoder) file(f *File, only []string) {
 			d.duration("timeout", &f.Warmer.Timeout),
 		}),
 		d.section("verify", []field{d.rate("rate", &f.Verify.Rate)}),
-		d.rules("rules", &f.Rules),
+		d.rules("rules", &f.Rules).needed(),
 	}
+}
+
+func (d *decoder) file(f *File, only []string) {
+	fields := d.keys(f)
 	for i := range fields {
 		if len(only) > 0 && !slices.Contains(only, fields[i].name) {
 			fields[i].decode = func(string, ast.Node) {}
@@ -94,7 +103,10 @@ func (d *decoder) file(f *File, only []string) {
 
 // section is a key whose value is a mapping.
 func (d *decoder) section(name string, fields []field) field {
-	return field{name, func(path string, n ast.Node) { d.mapping(path, n, fields...) }}
+	return field{
+		name: name, shape: shape{kind: kindSection, fields: fields},
+		decode: func(path string, n ast.Node) { d.mapping(path, n, fields...) },
+	}
 }
 
 func (d *decoder) postgres(p *Postgres) []field {

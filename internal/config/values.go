@@ -18,7 +18,7 @@ var errValue = errors.New("not a value of this kind")
 
 // text reads any scalar as text. check may say what is wrong with it.
 func (d *decoder) text(name string, to *string, check func(string) (want, remedy string)) field {
-	return field{name, func(path string, n ast.Node) {
+	return field{name: name, shape: shape{kind: kindText, fallback: *to}, decode: func(path string, n ast.Node) {
 		s, ok := d.scalar(path, n, "text")
 		if !ok {
 			return
@@ -35,7 +35,7 @@ func (d *decoder) text(name string, to *string, check func(string) (want, remedy
 
 // texts reads a list of texts.
 func (d *decoder) texts(name string, to *[]string) field {
-	return field{name, func(path string, n ast.Node) {
+	return field{name: name, shape: shape{kind: kindTexts}, decode: func(path string, n ast.Node) {
 		d.list(path, n, func(_ int, path string, n ast.Node) {
 			text := ""
 			d.text("", &text, nil).decode(path, n)
@@ -54,12 +54,12 @@ func (d *decoder) word(name string, to *string, valid ...string) field {
 			remedy = "did you mean " + strconv.Quote(near) + "?"
 		}
 		return strings.Join(valid, " or "), remedy
-	})
+	}).of(valid...)
 }
 
 // parsed reads a scalar by a function, and checks its range.
-func parsed[T any](d *decoder, name string, to *T, want string, parse func(string) (T, error)) field {
-	return field{name, func(path string, n ast.Node) {
+func parsed[T any](d *decoder, name string, to *T, k kind, want string, parse func(string) (T, error)) field {
+	return field{name: name, shape: shape{kind: k, fallback: written(k, *to)}, decode: func(path string, n ast.Node) {
 		s, ok := d.scalar(path, n, want)
 		if !ok {
 			return
@@ -74,7 +74,7 @@ func parsed[T any](d *decoder, name string, to *T, want string, parse func(strin
 }
 
 func (d *decoder) boolean(name string, to *bool) field {
-	return parsed(d, name, to, "true or false", func(text string) (bool, error) {
+	return parsed(d, name, to, kindBoolean, "true or false", func(text string) (bool, error) {
 		switch text {
 		case "true":
 			return true, nil
@@ -88,17 +88,19 @@ func (d *decoder) boolean(name string, to *bool) field {
 // integer reads a whole number from 1 up.
 func (d *decoder) integer(name string, to *int, most int) field {
 	want := "a whole number from 1 to " + strconv.Itoa(most)
-	return parsed(d, name, to, want, func(text string) (int, error) {
+	f := parsed(d, name, to, kindInteger, want, func(text string) (int, error) {
 		n, err := parseInteger(text)
 		if err != nil || n < 1 || n > int64(most) {
 			return 0, errValue
 		}
 		return int(n), nil
 	})
+	f.shape.most = most
+	return f
 }
 
 func (d *decoder) count(name string, to *int64) field {
-	return parsed(d, name, to, "a whole number of at least 0", func(text string) (int64, error) {
+	return parsed(d, name, to, kindCount, "a whole number of at least 0", func(text string) (int64, error) {
 		n, err := parseInteger(text)
 		if err != nil || n < 0 {
 			return 0, errValue
@@ -114,7 +116,7 @@ func parseInteger(text string) (int64, error) {
 
 // duration reads a positive duration.
 func (d *decoder) duration(name string, to *time.Duration) field {
-	return parsed(d, name, to, "a duration above zero such as 10s, 5m or 24h", func(text string) (time.Duration, error) {
+	return parsed(d, name, to, kindDuration, "a duration above zero such as 10s, 5m or 24h", func(text string) (time.Duration, error) {
 		duration, err := parseDuration(text)
 		if err != nil || duration <= 0 {
 			return 0, errValue
@@ -139,7 +141,7 @@ var size = regexp.MustCompile(`^([0-9][0-9_]*)(\.[0-9]+)? ?([kKMGT]i?)?B?$`)
 
 // size reads a number of bytes: 8GiB, 500MB, 4096.
 func (d *decoder) size(name string, to *int64) field {
-	return parsed(d, name, to, "a size above zero such as 8GiB, 500MB or 1048576", parseSize)
+	return parsed(d, name, to, kindSize, "a size above zero such as 8GiB, 500MB or 1048576", parseSize)
 }
 
 func parseSize(text string) (int64, error) {
@@ -168,7 +170,7 @@ func parseSize(text string) (int64, error) {
 
 // share reads a part of a whole: 20% or 0.2.
 func (d *decoder) share(name string, to *float64) field {
-	return parsed(d, name, to, "a share above 0% and up to 100%, such as 20%", func(text string) (float64, error) {
+	return parsed(d, name, to, kindShare, "a share above 0% and up to 100%, such as 20%", func(text string) (float64, error) {
 		number, percent := strings.CutSuffix(text, "%")
 		share, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 		if percent {
@@ -183,7 +185,7 @@ func (d *decoder) share(name string, to *float64) field {
 
 // rate reads a number a second: 20000/s.
 func (d *decoder) rate(name string, to *int) field {
-	return parsed(d, name, to, "a rate of at least 1/s, such as 20000/s", func(text string) (int, error) {
+	return parsed(d, name, to, kindRate, "a rate of at least 1/s, such as 20000/s", func(text string) (int, error) {
 		number, perSecond := strings.CutSuffix(text, "/s")
 		n, err := parseInteger(strings.TrimSpace(number))
 		if err != nil || !perSecond || n < 1 || n > math.MaxInt32 {

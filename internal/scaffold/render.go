@@ -12,7 +12,8 @@ import (
 // render writes the file.
 func render(database string, drafts []*draft, d *Draft) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `# Freshet: which cache keys depend on which table of database %s.
+	fmt.Fprintf(&b, `# yaml-language-server: $schema=https://raw.githubusercontent.com/freshet-dev/freshet/main/docs/freshet.schema.json
+# Freshet: which cache keys depend on which table of database %s.
 #
 # Drafted by `+"`freshet init`"+` from primary, unique and foreign keys. Rename the keys to
 # those that your services use, delete what nobody caches, then:
