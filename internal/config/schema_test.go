@@ -10,6 +10,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/freshet-dev/freshet/internal/doctest"
 )
 
 // object is a JSON object.
@@ -171,6 +173,24 @@ func TestSchemaTakesFiles(t *testing.T) {
 		}
 		if !strings.Contains(file, "examples") && !strings.HasPrefix(string(data), "# yaml-language-server: $schema="+SchemaURL+"\n") {
 			t.Errorf("%s: editors do not find the schema", file)
+		}
+	}
+}
+
+// So are the recipes.
+func TestSchemaTakesCookbook(t *testing.T) {
+	t.Parallel()
+	valid := judge(t)
+	blocks, err := doctest.Read("../../docs/cookbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range blocks {
+		if b.Language != "yaml" {
+			continue
+		}
+		if err := valid("name: cookbook\nrules:\n" + b.Text); err != nil {
+			t.Errorf("%s: %v", b.Heading, err)
 		}
 	}
 }
