@@ -106,6 +106,7 @@ from Redis.`,
 		newPauseCommand(),
 		newResumeCommand(),
 		newReloadCommand(),
+		newUninstallCommand(),
 		newVersionCommand(),
 	)
 	return root

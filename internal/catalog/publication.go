@@ -64,6 +64,17 @@ type publishedRow struct {
 	Filter  bool   `json:"filter"`
 }
 
+// DropPublicationSQL is the statement that drops the publication.
+func DropPublicationSQL(name string) string { return "DROP PUBLICATION IF EXISTS " + QuoteIdent(name) }
+
+// DropPublication drops the publication. One that is gone is no error.
+func DropPublication(ctx context.Context, db DB, name string) error {
+	if _, err := db.Exec(ctx, DropPublicationSQL(name)); err != nil {
+		return &RemedyError{Problem: fmt.Sprintf("drop publication %q", name), Err: err, SQL: []string{DropPublicationSQL(name)}, Note: "it takes its owner"}
+	}
+	return nil
+}
+
 // ReadPublication reads a publication; nil without an error when there is none
 // of that name.
 func ReadPublication(ctx context.Context, db DB, name string) (*Publication, error) {

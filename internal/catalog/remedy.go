@@ -67,6 +67,7 @@ func sqlState(err error) string {
 const (
 	stateInsufficientPrivilege = "42501"
 	stateDuplicateObject       = "42710"
+	stateUndefinedObject       = "42704"
 	stateLockNotAvailable      = "55P03"
 	stateDeadlock              = "40P01"
 	stateConcurrentUpdate      = "XX000" // "tuple concurrently updated", when two processes alter one publication

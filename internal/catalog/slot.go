@@ -104,6 +104,15 @@ func DropSlotSQL(name string) string {
 	return fmt.Sprintf("SELECT pg_drop_replication_slot(%s)", quoteLiteral(name))
 }
 
+// DropSlot drops the slot. One that is gone is no error.
+func DropSlot(ctx context.Context, db DB, name string) error {
+	_, err := db.Exec(ctx, "SELECT pg_drop_replication_slot($1)", name)
+	if err != nil && sqlState(err) != stateUndefinedObject {
+		return &RemedyError{Problem: fmt.Sprintf("drop slot %q", name), Err: err, SQL: []string{DropSlotSQL(name)}}
+	}
+	return nil
+}
+
 // CreateSlot creates the slot and returns the position that it starts from.
 // The server waits for transactions in progress to end first, so ctx should
 // allow for that. Create the publication before.

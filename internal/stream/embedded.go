@@ -23,11 +23,15 @@ const (
 	// embeddedSlack is what the server may store beside the change stream: the
 	// events, the dead letters, the bucket and the warm tasks.
 	embeddedSlack = 4 << 30
+
+	lockFile        = "freshet.lock"
+	jetStreamFolder = "jetstream" // the server's own choice
 )
 
 // embedded is a NATS server within this process.
 type embedded struct {
 	server *server.Server
+	dir    string // absolute
 	lock   *storeLock
 }
 
@@ -44,7 +48,7 @@ func startEmbedded(ctx context.Context, cfg Config) (*embedded, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embedded store %q: %w; set nats.embedded.store_dir to a folder that can be written", dir, err)
 	}
-	lock, err := lockStore(filepath.Join(dir, "freshet.lock"))
+	lock, err := lockStore(filepath.Join(dir, lockFile))
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +75,7 @@ func startEmbedded(ctx context.Context, cfg Config) (*embedded, error) {
 	}
 	log := &serverLog{log: cfg.Logger, fatal: make(chan string, 1)}
 	srv.SetLoggerV2(log, false, false, false)
-	e := &embedded{server: srv, lock: lock}
+	e := &embedded{server: srv, dir: dir, lock: lock}
 	srv.Start()
 	deadline := time.Now().Add(embeddedStart)
 	for !srv.ReadyForConnections(50 * time.Millisecond) {

@@ -27,6 +27,10 @@ var (
 	// ErrClosed is returned by a Reader or a Stream after Close.
 	ErrClosed = errors.New("stream is closed")
 
+	// ErrInUse is returned by Open and Attach when another process runs the
+	// embedded server on the same folder.
+	ErrInUse = errors.New("in use by another process")
+
 	errOutOfOrder = errors.New("acknowledgements out of order")
 	errNoAck      = errors.New("no acknowledgement in time")
 )

@@ -23,7 +23,7 @@ func lockStore(path string) (*storeLock, error) {
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		dir := filepath.Dir(path)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = fmt.Errorf("embedded store %q is in use by another process; stop it, or set nats.embedded.store_dir to another folder, or let both use one NATS server through nats.url", dir)
+			err = fmt.Errorf("embedded store %q is %w; stop it, or set nats.embedded.store_dir to another folder, or let both use one NATS server through nats.url", dir, ErrInUse)
 		} else {
 			err = fmt.Errorf("lock embedded store %q: %w", dir, err)
 		}

@@ -47,6 +47,19 @@ type Info struct {
 // creates or updates the streams and the bucket. While a remote server does
 // not answer it tries again until ctx ends.
 func Open(ctx context.Context, cfg Config) (*Stream, error) {
+	s, err := Attach(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Ensure(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Attach connects as Open does, and creates nothing: what the Stream does before
+// Ensure is to look at, and to remove, what there is.
+func Attach(ctx context.Context, cfg Config) (*Stream, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -71,9 +84,6 @@ func Open(ctx context.Context, cfg Config) (*Stream, error) {
 		return nil, errors.Join(fmt.Errorf("jetstream: %w", err), s.Close())
 	}
 	s.events = newEventQueue(s)
-	if err := s.Ensure(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
 	return s, nil
 }
 
