@@ -30,7 +30,7 @@ func (c *redisCheck) run(ctx context.Context) {
 		c.warn("connection", "memory:// keeps the cache in one process, where no other sees it", "set cache.url to a redis:// URL for anything but a trial")
 		return
 	}
-	rdb, err := OpenRedis(c.cfg.CacheURL)
+	rdb, err := openRedis(c.cfg.CacheURL)
 	if err != nil {
 		c.fail("connection", err.Error(), "mend cache.url")
 		return
@@ -44,9 +44,9 @@ func (c *redisCheck) run(ctx context.Context) {
 	c.coverage(ctx, rdb)
 }
 
-// OpenRedis makes a client of the kind that the URL asks for. It does not
+// openRedis makes a client of the kind that the URL asks for. It does not
 // connect, and never repeats a command.
-func OpenRedis(raw string) (redis.UniversalClient, error) {
+func openRedis(raw string) (redis.UniversalClient, error) {
 	parsed, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("cache.url: %w", withoutURL(err))

@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/freshet-dev/freshet/internal/check"
+	"github.com/freshet-dev/freshet/cache"
 )
 
 // bookkeeping are the beginnings of the keys that an instance keeps, before its
@@ -21,7 +21,7 @@ func openRedis(ctx context.Context, cfg Config, r *Report) (done func()) {
 	}
 	within, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	rdb, err := check.OpenRedis(cfg.CacheURL)
+	rdb, err := cache.Dial(cfg.CacheURL, patience)
 	if err != nil {
 		r.unreachable("redis", err)
 		return nothing
