@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/doctest"
@@ -108,7 +109,16 @@ func TestCookbook(t *testing.T) {
 	redis := servertest.Redis(t)
 	d := &deployment{t: t, postgres: servertest.Postgres(t), rdb: redis.Client()}
 	t.Cleanup(func() { _ = d.rdb.Close() })
-	d.environment = []string{"DATABASE_URL=" + d.postgres.URL(), "REDIS_URL=" + redis.URL(), "NATS_URL=" + servertest.NATS(t).URL()}
+	broker := servertest.NATS(t)
+	conn, err := broker.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	if d.js, err = jetstream.New(conn); err != nil {
+		t.Fatal(err)
+	}
+	d.environment = []string{"DATABASE_URL=" + d.postgres.URL(), "REDIS_URL=" + redis.URL(), "NATS_URL=" + broker.URL()}
 	db, err := pgx.Connect(t.Context(), d.postgres.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +166,8 @@ const planted = "planted"
 // cook plants every key, runs a change, and compares what went.
 func (d *deployment) cook(p *process, db *pgx.Conn, c *cache.Cache, keys []string, tags map[string][]string, name string, change cookedChange) {
 	d.t.Helper()
-	d.settle(p)
+	d.applied(p)
+	d.warmed("cookbook")
 	for _, key := range keys {
 		var options []cache.WriteOption
 		if tags[key] != nil {
@@ -169,7 +180,8 @@ func (d *deployment) cook(p *process, db *pgx.Conn, c *cache.Cache, keys []strin
 	if _, err := db.Exec(d.t.Context(), change.sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 		d.t.Fatalf("%s: %s: %v", name, change.sql, err)
 	}
-	d.settle(p)
+	d.applied(p)
+	d.warmed("cookbook")
 	if change.refills != "" {
 		servertest.Eventually(d.t, patience, func() (bool, string) {
 			got, err := d.rdb.Get(d.t.Context(), change.refills).Result()

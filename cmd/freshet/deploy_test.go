@@ -137,6 +137,22 @@ func (d *deployment) run(config string) *process {
 // anything to do: one that comes late and finds no row removes its key.
 func (d *deployment) settle(p *process) {
 	d.t.Helper()
+	d.applied(p)
+	d.warmed("shop")
+}
+
+// warmed waits until an instance's warmers have nothing left to do.
+func (d *deployment) warmed(instance string) {
+	d.t.Helper()
+	servertest.Eventually(d.t, patience, func() (bool, string) {
+		tasks, err := d.js.Stream(d.t.Context(), "freshet-"+instance+"-warm")
+		return err == nil && tasks.CachedInfo().State.Msgs == 0, fmt.Sprintf("warm tasks are left, or %v", err)
+	})
+}
+
+// applied waits until what is committed now has been applied, and warmers know.
+func (d *deployment) applied(p *process) {
+	d.t.Helper()
 	db, err := d.postgres.Connect(d.t.Context())
 	if err != nil {
 		d.t.Fatal(err)
@@ -155,10 +171,6 @@ func (d *deployment) settle(p *process) {
 		v := s.Invalidator
 		offered := v.WarmTasks == v.WarmPublished+v.WarmMerged+v.WarmDropped
 		return passed && v.Pending == 0 && v.Position.Hold == 0 && offered, fmt.Sprintf("want %s, got %+v, %v", end, s, err)
-	})
-	servertest.Eventually(d.t, patience, func() (bool, string) {
-		tasks, err := d.js.Stream(d.t.Context(), "freshet-shop-warm")
-		return err == nil && tasks.CachedInfo().State.Msgs == 0, fmt.Sprintf("warm tasks are left, or %v", err)
 	})
 }
 

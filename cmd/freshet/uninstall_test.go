@@ -23,8 +23,7 @@ import (
 type installation struct {
 	*deployment
 	db  *pgx.Conn
-	js  jetstream.JetStream // nil with embedded servers
-	url string              // of NATS
+	url string // of NATS; empty, and js nil, with embedded servers
 }
 
 func newInstallation(t *testing.T, redisURL string, rdb *redis.Client) *installation {
@@ -133,7 +132,7 @@ func (in *installation) works(p *process) {
 		in.t.Fatal(err)
 	}
 	in.sql(`UPDATE things SET n = n + 1`)
-	in.settle(p)
+	in.applied(p)
 	if n, err := in.rdb.Exists(in.t.Context(), "thing:1").Result(); n != 0 || err != nil {
 		in.t.Fatalf("thing:1 is there: %v", err)
 	}
@@ -306,7 +305,7 @@ func TestUninstallCluster(t *testing.T) {
 	config := in.instance("spread", "")
 	p := in.run(config)
 	in.sql(`UPDATE things SET n = n + 1`)
-	in.settle(p)
+	in.applied(p)
 	in.stop(p)
 	for _, key := range []string{"freshet:position:spread-2:{06S}", "freshet:position:spread:other", "mine"} {
 		if err := client.Set(t.Context(), key, "1", 0).Err(); err != nil {
