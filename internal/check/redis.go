@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/rule"
@@ -44,38 +43,22 @@ func (c *redisCheck) run(ctx context.Context) {
 	c.coverage(ctx, rdb)
 }
 
-// openRedis makes a client of the kind that the URL asks for. It does not
-// connect, and never repeats a command.
+// openRedis makes a client as the service does, with all that its URL may say. It
+// does not connect, and never repeats a command.
 func openRedis(raw string) (redis.UniversalClient, error) {
 	parsed, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("cache.url: %w", withoutURL(err))
 	}
-	switch query := parsed.Query(); {
-	case query.Get("master_name") != "":
-		options, err := redis.ParseFailoverURL(raw)
-		if err != nil {
-			return nil, fmt.Errorf("cache.url: %w", err)
-		}
-		options.MaxRetries, options.DialTimeout = -1, connectTimeout
-		return redis.NewFailoverClient(options), nil
-	case query.Has("addr"):
-		options, err := redis.ParseClusterURL(raw)
-		if err != nil {
-			return nil, fmt.Errorf("cache.url: %w", err)
-		}
-		options.DialTimeout = connectTimeout
-		options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-		return redis.NewClusterClient(options), nil
-	default:
-		options, err := redis.ParseURL(raw)
-		if err != nil {
-			return nil, fmt.Errorf("cache.url: %w", err)
-		}
-		options.MaxRetries, options.DialTimeout = -1, connectTimeout
-		options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-		return redis.NewClient(options), nil
+	if query := parsed.Query(); !query.Has("addr") { // a Cluster's client follows redirects by it
+		query.Set("max_retries", "-1")
+		parsed.RawQuery = query.Encode()
 	}
+	rdb, err := cache.Dial(parsed.String(), connectTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("cache.url: %w", err)
+	}
+	return rdb, nil
 }
 
 // withoutURL drops the URL, which may hold a password, from an error of package

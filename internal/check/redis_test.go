@@ -78,6 +78,11 @@ func TestRedisLines(t *testing.T) {
 	if all := text(t, b.check(t)); strings.Contains(all, "se/cret") {
 		t.Errorf("the password is in the report:\n%s", all)
 	}
+	// The service's own parameters are known.
+	b.cfg.CacheURL = "rediss://" + servertest.FreeAddr(t) + "?ca_file=no/such.pem"
+	if line := expect(t, b.check(t), "cache", "connection", check.Fail, ""); !strings.Contains(line.Text, "no/such.pem") {
+		t.Errorf("got %q, want the file that is missing", line.Text)
+	}
 	b.cfg.CacheURL = "memory://"
 	expect(t, b.check(t), "cache", "connection", check.Warn, "one process")
 }
