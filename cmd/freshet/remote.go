@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,6 +42,7 @@ type remote struct {
 	conn     *nats.Conn
 	subjects cdc.Subjects
 	me       string // how this client calls itself
+	refused  atomic.Pointer[stream.PermissionError]
 }
 
 // dial connects; the caller closes.
@@ -63,11 +65,42 @@ func (f *remoteFlags) dial() (*remote, error) {
 	}
 	cfg.ClientName = clientName()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	conn, err := stream.Dial(cfg)
-	if err != nil {
+	r := &remote{subjects: cdc.Subjects{Name: cfg.Name}, me: cfg.ClientName}
+	cfg.OnRefused = func(refused *stream.PermissionError) { r.refused.CompareAndSwap(nil, refused) }
+	var err error
+	if r.conn, err = stream.Dial(cfg); err != nil {
 		return nil, fmt.Errorf("%w; is the service running, and is this the server that it uses? Set nats.url, or give --nats URL and --name NAME", err)
 	}
-	return &remote{conn: conn, subjects: cdc.Subjects{Name: cfg.Name}, me: cfg.ClientName}, nil
+	return r, nil
+}
+
+// follow subscribes, and returns once the server has granted it.
+func (r *remote) follow(messages chan *nats.Msg, subjects ...string) ([]*nats.Subscription, error) {
+	var subs []*nats.Subscription
+	for _, subject := range subjects {
+		sub, err := r.conn.ChanSubscribe(subject, messages)
+		if err != nil {
+			return nil, fmt.Errorf("follow %s: %w", subject, r.why(err))
+		}
+		subs = append(subs, sub)
+	}
+	err := r.conn.FlushTimeout(flushTime)
+	// The connection knows of a refusal before it is told.
+	if refused := stream.Refusal(r.conn.LastError()); refused != nil {
+		err = refused
+	}
+	if err != nil {
+		return nil, fmt.Errorf("follow: %w", r.why(err))
+	}
+	return subs, nil
+}
+
+// why is the refusal that made a call fail, or else the error itself.
+func (r *remote) why(err error) error {
+	if refused := r.refused.Load(); refused != nil {
+		return refused
+	}
+	return err
 }
 
 func notOfName(r rune) bool {
@@ -105,7 +138,7 @@ func (r *remote) ask(ctx context.Context, verb string, request, result any) erro
 	case errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("no process of instance %s answers %s: is it running, with an active invalidator? `freshet status` tells", r.subjects.Name, verb)
 	case err != nil:
-		return fmt.Errorf("%s: %w", verb, err)
+		return fmt.Errorf("%s: %w", verb, r.why(err))
 	}
 	var answer monitor.Answer
 	if err := json.Unmarshal(reply.Data, &answer); err != nil {

@@ -82,14 +82,11 @@ so when the stream no longer has all that was asked for.`,
 func (r *remote) replay(ctx context.Context, request service.ReplayRequest, progress io.Writer) (service.ReplayEvent, error) {
 	var last service.ReplayEvent
 	events := make(chan *nats.Msg, 256) // one a second
-	sub, err := r.conn.ChanSubscribe(r.subjects.Event("replay"), events)
+	subs, err := r.follow(events, r.subjects.Event("replay"))
 	if err != nil {
-		return last, fmt.Errorf("follow the replay: %w", err)
+		return last, err
 	}
-	defer func() { _ = sub.Unsubscribe() }() // ends with the connection
-	if err := r.conn.FlushTimeout(flushTime); err != nil {
-		return last, fmt.Errorf("follow the replay: %w", err)
-	}
+	defer func() { _ = subs[0].Unsubscribe() }() // ends with the connection
 	var job service.JobResult
 	if err := r.ask(ctx, "replay", request, &job); err != nil {
 		return last, err

@@ -49,11 +49,19 @@ type shop struct {
 
 func newShop(t *testing.T, extra string) *shop {
 	t.Helper()
+	n := servertest.NATS(t)
+	s := newShopOn(t, extra, fmt.Sprintf("{url: %q}", n.URL()))
+	s.nats = n
+	return s
+}
+
+// newShopOn makes a shop whose NATS, or Cluster of it, is the caller's.
+func newShopOn(t *testing.T, extra, natsConfig string) *shop {
+	t.Helper()
 	s := &shop{
 		t:        t,
 		postgres: servertest.Postgres(t),
 		redis:    servertest.Redis(t, servers.RedisOptions{AppendOnly: true, Args: []string{"--appendfsync", "always"}}),
-		nats:     servertest.NATS(t),
 	}
 	var err error
 	if s.db, err = pgxpool.New(t.Context(), s.postgres.URL()); err != nil {
@@ -73,13 +81,13 @@ func newShop(t *testing.T, extra string) *shop {
 	s.config = writeConfig(t, fmt.Sprintf(`
 name: shop
 postgres: {url: %q, heartbeat: 1s%s}
-nats: {url: %q}
+nats: %s
 cache: {url: %q}
 http: {listen: "127.0.0.1:0"}
 rules:
   - table: orders
     invalidate: ["order:{id}", "orders:client:{client_id}", "orders:list:*"]
-`, s.postgres.URL(), extra, s.nats.URL(), s.redis.URL()))
+`, s.postgres.URL(), extra, natsConfig, s.redis.URL()))
 	return s
 }
 

@@ -76,11 +76,11 @@ or none is heard.`,
 // listen gathers the newest report of every part that is heard.
 func (r *remote) listen(ctx context.Context, d time.Duration) ([]monitor.Report, error) {
 	messages := make(chan *nats.Msg, 256) // more parts than anybody runs
-	sub, err := r.conn.ChanSubscribe("freshet."+r.subjects.Name+".status.*.*", messages)
+	subs, err := r.follow(messages, "freshet."+r.subjects.Name+".status.*.*")
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
-	defer func() { _ = sub.Unsubscribe() }() // ends with the connection
+	defer func() { _ = subs[0].Unsubscribe() }() // ends with the connection
 	type part struct{ role, id string }
 	newest := map[part]monitor.Report{}
 	end, heardAll := time.After(d), false

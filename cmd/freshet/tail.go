@@ -95,16 +95,9 @@ func (r *remote) changeSubjects(names []cdc.TableName) []string {
 
 func (r *remote) tail(ctx context.Context, subjects []string, asJSON bool, out, errOut io.Writer) error {
 	messages := make(chan *nats.Msg, tailBuffer)
-	var subs []*nats.Subscription
-	for _, subject := range subjects {
-		sub, err := r.conn.ChanSubscribe(subject, messages)
-		if err != nil {
-			return fmt.Errorf("follow %s: %w", subject, err)
-		}
-		subs = append(subs, sub)
-	}
-	if err := r.conn.FlushTimeout(flushTime); err != nil {
-		return fmt.Errorf("follow: %w", err)
+	subs, err := r.follow(messages, subjects...)
+	if err != nil {
+		return err
 	}
 	if _, err := fmt.Fprintf(errOut, "following %s; Ctrl-C ends it\n", strings.Join(subjects, ", ")); err != nil {
 		return err

@@ -110,7 +110,7 @@ func (s *topScreen) run(ctx context.Context, out *os.File) error {
 			if again != nil {
 				s.remote.close()
 				s.remote = again
-				if err := s.listen(); err != nil {
+				if err := s.listen(); err != nil && again.conn.IsConnected() { // else it is made once more
 					return err
 				}
 			}
@@ -122,11 +122,8 @@ func (s *topScreen) run(ctx context.Context, out *os.File) error {
 }
 
 func (s *topScreen) listen() error {
-	_, err := s.remote.conn.ChanSubscribe("freshet."+s.remote.subjects.Name+".status.*.*", s.messages)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	return nil
+	_, err := s.remote.follow(s.messages, "freshet."+s.remote.subjects.Name+".status.*.*")
+	return err
 }
 
 func (s *topScreen) draw(out *os.File) error {

@@ -41,6 +41,13 @@ func (c *natsCheck) run(ctx context.Context) {
 		c.fail("connection", oneLine(err), "mend nats in the configuration")
 		return
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	options = append(options, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if refused := stream.Refusal(err); refused != nil {
+			cancel(refused) // what was asked is not answered
+		}
+	}))
 	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		c.fail("connection", oneLine(withoutURL(err)), natsRemedy(err))
@@ -179,6 +186,9 @@ func (c *natsCheck) server(nc *nats.Conn) {
 
 func (c *natsCheck) jetStream(ctx context.Context, js jetstream.JetStream) {
 	account, err := js.AccountInfo(ctx)
+	if c.refused(ctx) {
+		return
+	}
 	if err != nil {
 		c.fail("jetstream", oneLine(err), "start the server with JetStream (-js, or a jetstream block in its configuration), and enable it for the account")
 		return
@@ -187,6 +197,9 @@ func (c *natsCheck) jetStream(ctx context.Context, js jetstream.JetStream) {
 	before := time.Now()
 	existing, err := js.Stream(ctx, name)
 	after := time.Now()
+	if c.refused(ctx) {
+		return
+	}
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		c.fail("stream", oneLine(err), "give the account the right to create and read streams")
 		return
@@ -205,6 +218,16 @@ func (c *natsCheck) jetStream(ctx context.Context, js jetstream.JetStream) {
 		return
 	}
 	c.existing(existing.CachedInfo())
+}
+
+// refused tells what the server refused our user, if that ended ctx.
+func (c *natsCheck) refused(ctx context.Context) bool {
+	refused := (*stream.PermissionError)(nil)
+	if !errors.As(context.Cause(ctx), &refused) {
+		return false
+	}
+	c.fail("rights", fmt.Sprintf("the user may not %s %q", refused.Action, refused.Subject), refused.Remedy())
+	return true
 }
 
 // leastShare is the smallest part of postgres.max_wal that the stream should be
@@ -258,6 +281,9 @@ func (c *natsCheck) newStream(ctx context.Context, js jetstream.JetStream, name 
 		if other, err := js.StreamNameBySubject(ctx, subject); err == nil && other != name {
 			c.fail("stream", fmt.Sprintf("stream %s captures %s already", other, subject),
 				fmt.Sprintf("take the subject out with `nats stream edit %s`, or choose another instance name", other))
+			return
+		}
+		if c.refused(ctx) {
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"syscall"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +28,12 @@ type NATSOptions struct {
 	Config string
 	// User and Password are asked of every client. Default to none.
 	User, Password string
+	// ConfigFile is the server's configuration, as it is but for the lines listen
+	// and store_dir. Config and SyncAlways are ignored then; User and Password are
+	// those with which Connect, and Start, connect. An absolute path.
+	ConfigFile string
+	// Env is added to the server's environment.
+	Env []string
 }
 
 // NATS is one running, or stopped, NATS server with JetStream, in a process of
@@ -49,7 +56,7 @@ func StartNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &NATS{bin: bin, opts: opts, proc: &process{name: "nats-server", guard: g}}
+	n := &NATS{bin: bin, opts: opts, proc: &process{name: "nats-server", guard: g, env: opts.Env}}
 	err = withPort(ctx, false, func(hold *portHold) error {
 		n.port = hold
 		err := n.Start(ctx)
@@ -94,7 +101,11 @@ func (n *NATS) Connect(opts ...nats.Option) (*nats.Conn, error) {
 // returns once JetStream has recovered its streams.
 func (n *NATS) Start(ctx context.Context) error {
 	config := filepath.Join(n.proc.guard.folder, "nats.conf")
-	if err := os.WriteFile(config, n.config(), 0o600); err != nil {
+	err := os.WriteFile(config, n.config(), 0o600)
+	if n.opts.ConfigFile != "" {
+		config, err = n.copyConfig()
+	}
+	if err != nil {
 		return fmt.Errorf("start nats-server: %w", err)
 	}
 	if err := n.proc.start(n.bin, "-c", config); err != nil {
@@ -109,6 +120,35 @@ func (n *NATS) Start(ctx context.Context) error {
 		conn.Close()
 		return nil
 	})
+}
+
+// The lines of a configuration file that say what is this package's to choose.
+var (
+	listenLine = regexp.MustCompile(`(?m)^listen:.*$`)
+	storeLine  = regexp.MustCompile(`(?m)^(\s*)store_dir:.*$`)
+)
+
+// copyConfig copies the configuration file, and those beside it, which it may
+// include: a server finds them from the folder of its own.
+func (n *NATS) copyConfig() (path string, err error) {
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(n.opts.ConfigFile), "*.conf"))
+	if err != nil {
+		return "", err
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if file == n.opts.ConfigFile {
+			text = listenLine.ReplaceAllLiteral(text, []byte("listen: "+n.Addr()))
+			text = storeLine.ReplaceAll(text, fmt.Appendf(nil, "${1}store_dir: %q", n.StoreDir()))
+		}
+		if err := os.WriteFile(filepath.Join(n.proc.guard.folder, filepath.Base(file)), text, 0o600); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(n.proc.guard.folder, filepath.Base(n.opts.ConfigFile)), nil
 }
 
 func (n *NATS) config() []byte {

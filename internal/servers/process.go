@@ -37,6 +37,8 @@ type process struct {
 	guard *guard
 	// user is who the process runs as; nil for ourselves.
 	user *syscall.Credential
+	// env is added to the environment.
+	env []string
 
 	mu     sync.Mutex // guards the fields below
 	cmd    *exec.Cmd
@@ -65,7 +67,7 @@ func (p *process) start(program string, args ...string) error {
 	// Servers end by Stop, Kill and Close, not with the context of their start.
 	cmd := exec.Command("/bin/sh", append([]string{"-c", startStub, program}, args...)...) //nolint:noctx // see above
 	cmd.Dir = p.guard.folder
-	cmd.Env = environment()
+	cmd.Env = append(environment(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: an interrupt typed at the terminal is for us, and we
 	// decide when the servers go.

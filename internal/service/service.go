@@ -149,6 +149,13 @@ func run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 
+	refused := make(chan error, 1)
+	cfg.Stream.OnRefused = func(err *stream.PermissionError) {
+		select {
+		case refused <- err:
+		default: // the first one ends the service
+		}
+	}
 	s, err := openStream(ctx, cfg)
 	if err != nil {
 		return err
@@ -237,6 +244,14 @@ func run(ctx context.Context, cfg Config) (err error) {
 		group.Go(start)
 	}
 	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case err := <-refused: // requests would be waited for in vain, for ever
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	return group.Wait()
 }
 

@@ -52,6 +52,9 @@ type Config struct {
 	// ClientName is the connection's name, shown by NATS monitoring. Defaults
 	// to "freshet-<name>".
 	ClientName string
+	// OnRefused, if set, is called when the server refuses our user a subject that
+	// Freshet cannot do without. It must not block.
+	OnRefused func(*PermissionError)
 	// Logger gets state changes of the connection, and events. Defaults to
 	// slog.Default().
 	Logger *slog.Logger

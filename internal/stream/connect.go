@@ -43,6 +43,10 @@ func connectOptions(cfg Config) ([]nats.Option, error) {
 			log.Info("nats connection restored", "server", nc.ConnectedUrlRedacted())
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if refused := Refusal(err); refused != nil && refused.needed() && cfg.OnRefused != nil {
+				cfg.OnRefused(refused)
+				return
+			}
 			subject := ""
 			if sub != nil {
 				subject = sub.Subject

@@ -45,13 +45,32 @@ type Info struct {
 
 // Open connects, starting the embedded server when cfg.URL is empty, and
 // creates or updates the streams and the bucket. While a remote server does
-// not answer it tries again until ctx ends.
+// not answer it tries again until ctx ends. What the server refuses our user is a
+// *PermissionError.
 func Open(ctx context.Context, cfg Config) (*Stream, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	report := cfg.OnRefused
+	cfg.OnRefused = func(refused *PermissionError) {
+		cancel(refused)
+		if report != nil {
+			report(refused)
+		} else {
+			cfg.Logger.Error(refused.Error()) //nolint:sloglint // the error's sentence is the line
+		}
+	}
 	s, err := Attach(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.Ensure(ctx); err != nil {
+		if refused := (*PermissionError)(nil); errors.As(context.Cause(ctx), &refused) {
+			err = refused
+		}
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
