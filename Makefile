@@ -47,6 +47,10 @@ test-postgres: install-test ## run the tests that use Postgres again, on each fu
 test-natscli: install-test $(NATSCLI) ## run the commands that docs/monitoring.md shows with the real nats command line
 	NATS_COMMAND=$(NATSCLI) $(GO) test -tags natscli -timeout $(TIMEOUT) -run TestNATSCommandLine $(ARGS) ./cmd/freshet
 
+.PHONY: test-brokers
+test-brokers: install-test ## run deploy's cluster of three NATS servers, and its Redis Cluster and Sentinel
+	$(GO) test -race -tags deploy -timeout $(TIMEOUT) -run 'TestDeployed(NATS|Redis)' $(ARGS) ./cmd/freshet
+
 .PHONY: test-dashboard
 test-dashboard: install-browser ## look at the dashboard with headless Chromium (RUN=.)
 	cd internal/monitor/browsertest && $(GO) test -race -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .

@@ -31,14 +31,19 @@ type guarded struct {
 	config string
 }
 
-// natsAs starts a NATS server with deploy/nats/server.conf.
+// natsAs starts a NATS server with deploy/nats/server.conf, or a copy.
 func natsAs(t *testing.T, file string) *servers.NATS {
+	t.Helper()
+	return servertest.NATS(t, natsOptions(t, file))
+}
+
+func natsOptions(t *testing.T, file string) servers.NATSOptions {
 	t.Helper()
 	path, err := filepath.Abs(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := servers.NATSOptions{ConfigFile: path, User: "operator", Password: secret("operator")}
+	options := servers.NATSOptions{ConfigFile: path, User: "freshet", Password: secret("freshet")}
 	for _, user := range natsUsers {
 		password := secret(user)
 		if user == "monitor" {
@@ -46,7 +51,7 @@ func natsAs(t *testing.T, file string) *servers.NATS {
 		}
 		options.Env = append(options.Env, "NATS_"+strings.ToUpper(user)+"_PASSWORD="+password)
 	}
-	return servertest.NATS(t, options)
+	return options
 }
 
 func newGuarded(t *testing.T) *guarded {
@@ -60,11 +65,11 @@ func newGuarded(t *testing.T) *guarded {
 }
 
 func (g *guarded) environment(user string) []string {
-	return natsEnvironment(g.nats, user)
+	return natsEnvironment(g.nats.URL(), user)
 }
 
-func natsEnvironment(n *servers.NATS, user string) []string {
-	return []string{"NATS_URL=" + n.URL(), "NATS_USER=" + user, "NATS_PASSWORD=" + secret(user)}
+func natsEnvironment(url, user string) []string {
+	return []string{"NATS_URL=" + url, "NATS_USER=" + user, "NATS_PASSWORD=" + secret(user)}
 }
 
 // command runs a command as a user.
@@ -301,7 +306,7 @@ func TestDeployedNATSMissing(t *testing.T) {
 			n := natsAs(t, withoutLine(t, tc.user, tc.line))
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			cmd := command(ctx, natsEnvironment(n, tc.user), "run", "-c", s.config, "--roles", tc.user)
+			cmd := command(ctx, natsEnvironment(n.URL(), tc.user), "run", "-c", s.config, "--roles", tc.user)
 			cmd.WaitDelay = time.Second
 			out, err := cmd.CombinedOutput()
 			want := strings.TrimRight(tc.line, "*>") // the subject of which it is the pattern

@@ -39,15 +39,20 @@ type NATSOptions struct {
 // NATS is one running, or stopped, NATS server with JetStream, in a process of
 // its own. Tests that never kill it may embed the server instead.
 type NATS struct {
-	bin  string
-	opts NATSOptions
-	proc *process
-	port *portHold
+	bin   string
+	opts  NATSOptions
+	proc  *process
+	port  *portHold
+	route *route // nil outside a cluster
 }
 
 // StartNATS starts a NATS server in a temporary folder. ctx bounds the start
 // only, but with it the first build of the program; Close ends the server.
 func StartNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
+	return startNATS(ctx, opts, nil)
+}
+
+func startNATS(ctx context.Context, opts NATSOptions, r *route) (*NATS, error) {
 	bin, err := FindNATS(ctx, opts.Bin)
 	if err != nil {
 		return nil, err
@@ -56,7 +61,7 @@ func StartNATS(ctx context.Context, opts NATSOptions) (*NATS, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &NATS{bin: bin, opts: opts, proc: &process{name: "nats-server", guard: g, env: opts.Env}}
+	n := &NATS{bin: bin, opts: opts, proc: &process{name: "nats-server", guard: g, env: opts.Env}, route: r}
 	err = withPort(ctx, false, func(hold *portHold) error {
 		n.port = hold
 		err := n.Start(ctx)
@@ -143,6 +148,9 @@ func (n *NATS) copyConfig() (path string, err error) {
 		if file == n.opts.ConfigFile {
 			text = listenLine.ReplaceAllLiteral(text, []byte("listen: "+n.Addr()))
 			text = storeLine.ReplaceAll(text, fmt.Appendf(nil, "${1}store_dir: %q", n.StoreDir()))
+			if n.route != nil {
+				text = n.route.rewrite(text)
+			}
 		}
 		if err := os.WriteFile(filepath.Join(n.proc.guard.folder, filepath.Base(file)), text, 0o600); err != nil {
 			return "", err
@@ -197,6 +205,9 @@ func (n *NATS) Close() error {
 	err := n.proc.close()
 	if n.port != nil {
 		n.port.release()
+	}
+	if n.route != nil {
+		n.route.port.release()
 	}
 	return err
 }

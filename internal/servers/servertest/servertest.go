@@ -91,6 +91,20 @@ func NATS(t testing.TB, opts ...servers.NATSOptions) *servers.NATS {
 	return keep(t, "nats-server", n, err)
 }
 
+// NATSCluster starts a cluster of three NATS servers for the length of the test.
+func NATSCluster(t testing.TB, opts servers.NATSClusterOptions) *servers.NATSCluster {
+	t.Helper()
+	if opts.Node.Bin == "" {
+		bin, err := natsBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.Node.Bin = bin
+	}
+	c, err := servers.StartNATSCluster(t.Context(), opts)
+	return keep(t, "nats cluster", c, err)
+}
+
 // FreeAddr returns an address on loopback at which nobody listens, and nobody
 // else will for the length of the test.
 func FreeAddr(t testing.TB) string {
