@@ -2,7 +2,6 @@ package check
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -72,7 +71,8 @@ func withoutURL(err error) error {
 
 // masters checks every server that holds keys.
 func (c *redisCheck) masters(ctx context.Context, rdb redis.UniversalClient) bool {
-	var mu sync.Mutex // guards c's lines: a cluster is asked in parallel
+	var mu sync.Mutex // guards c's lines and lacking: a cluster is asked in parallel
+	lacking := false
 	each := func(ctx context.Context, master *redis.Client) error {
 		before := time.Now()
 		info, err := master.Info(ctx).Result()
@@ -89,6 +89,10 @@ func (c *redisCheck) masters(ctx context.Context, rdb redis.UniversalClient) boo
 		if err != nil {
 			return err
 		}
+		missing, err := c.missing(ctx, master)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		c.master(master.Options().Addr, said)
@@ -97,7 +101,11 @@ func (c *redisCheck) masters(ctx context.Context, rdb redis.UniversalClient) boo
 		if !c.cluster(master.Options().Addr, cluster, asCluster) {
 			return nil // it answers no command with a key
 		}
-		return tryRights(ctx, master)
+		if len(missing) > 0 {
+			c.refuse(master.Options().Addr, missing)
+			lacking = true
+		}
+		return nil
 	}
 	var err error
 	switch client := rdb.(type) {
@@ -107,14 +115,14 @@ func (c *redisCheck) masters(ctx context.Context, rdb redis.UniversalClient) boo
 		err = each(ctx, client)
 	}
 	if err == nil {
-		return true
+		return !lacking
 	}
 	text := oneLine(err)
 	switch {
 	case strings.Contains(text, "WRONGPASS"), strings.Contains(text, "NOAUTH"), strings.Contains(text, "invalid password"):
 		c.fail("connection", text, "mend user and password in cache.url, or give the password by cache.password_file")
 	case strings.HasPrefix(text, "NOPERM"):
-		c.fail("rights", text, "let the user do what Freshet does: ACL SETUSER <user> +@read +@write +@scripting +@connection +info +role +time +cluster ~*")
+		c.fail("rights", text, "ACL SETUSER <user> +info +time, and on a Cluster +cluster|info +cluster|nodes +cluster|slots; deploy/redis/users.acl has a user with what Freshet needs")
 	default:
 		c.fail("connection", text, "see that the server runs and can be reached from here, or mend cache.url")
 	}
@@ -182,22 +190,6 @@ func (c *redisCheck) memory(info map[string]string) {
 	}
 	c.ok("maxmemory", "%s of %s used", used, info["maxmemory_human"])
 }
-
-// tryRights tries what Freshet does on a key that nobody has.
-func tryRights(ctx context.Context, master *redis.Client) error {
-	key := "freshet:check:" + rand.Text()
-	if err := master.Eval(ctx, "return redis.call('GET', KEYS[1])", []string{key}).Err(); err != nil && !errors.Is(err, redis.Nil) && !moved(err) {
-		return err
-	}
-	if err := master.Unlink(ctx, key).Err(); err != nil && !moved(err) {
-		return err
-	}
-	return master.Scan(ctx, 0, key, 1).Err()
-}
-
-// moved reports whether a cluster's master has another slot than the key's; it
-// has looked at the rights by then.
-func moved(err error) bool { return strings.HasPrefix(err.Error(), "MOVED") }
 
 // coverage counts the keys that a flush of each rule's targets would delete.
 func (c *redisCheck) coverage(ctx context.Context, rdb redis.UniversalClient) {

@@ -32,6 +32,9 @@ type RedisOptions struct {
 	AppendOnly bool
 	// Password is asked of every client. Defaults to none.
 	Password string
+	// User is who logs in with Password where an ACL file, named in Args, has
+	// users. Defaults to the default user.
+	User string
 	// ReplicaOf is the server to replicate, at first. Defaults to none.
 	ReplicaOf *Redis
 
@@ -96,7 +99,7 @@ func StartRedis(ctx context.Context, opts RedisOptions) (*Redis, error) {
 func (r *Redis) URL() string {
 	u := url.URL{Scheme: "redis", Host: r.Addr()}
 	if r.opts.Password != "" {
-		u.User = url.UserPassword("", r.opts.Password)
+		u.User = url.UserPassword(r.opts.User, r.opts.Password)
 	}
 	return u.String()
 }
@@ -119,7 +122,7 @@ func (r *Redis) Log() string { return r.proc.tail() }
 // Client returns a new client for the server, for the caller to close. It does
 // not repeat commands by itself, so that a test sees each failure.
 func (r *Redis) Client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: r.Addr(), Password: r.opts.Password, MaxRetries: -1})
+	return redis.NewClient(&redis.Options{Addr: r.Addr(), Username: r.opts.User, Password: r.opts.Password, MaxRetries: -1})
 }
 
 // Start starts the server again on the same port after Stop or Kill, and
@@ -148,7 +151,7 @@ func (r *Redis) arguments() []string {
 	if r.opts.cluster {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
 	}
-	if r.opts.Password != "" {
+	if r.opts.Password != "" && r.opts.User == "" {
 		args = append(args, "--requirepass", r.opts.Password, "--masterauth", r.opts.Password)
 	}
 	if master := r.opts.ReplicaOf; master != nil {
