@@ -48,7 +48,7 @@ test-natscli: install-test $(NATSCLI) ## run the commands that docs/monitoring.m
 	NATS_COMMAND=$(NATSCLI) $(GO) test -tags natscli -timeout $(TIMEOUT) -run TestNATSCommandLine $(ARGS) ./cmd/freshet
 
 .PHONY: test-brokers
-test-brokers: install-test ## run deploy's cluster of three NATS servers, and its Redis Cluster and Sentinel
+test-brokers: install-test ## run all tests of deploy's NATS and Redis, the cluster of three NATS servers too
 	$(GO) test -race -tags deploy -timeout $(TIMEOUT) -run 'TestDeployed(NATS|Redis)' $(ARGS) ./cmd/freshet
 
 .PHONY: test-dashboard

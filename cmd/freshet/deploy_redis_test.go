@@ -26,45 +26,47 @@ import (
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
 
-// redisWithUsers starts a Redis server with deploy/redis/users.acl, changed by edit.
-func redisWithUsers(t *testing.T, edit func(acl string) string) *servers.Redis {
+// filled is a file of deploy/redis with passwords in place of its placeholders.
+func filled(t *testing.T, file string) string {
 	t.Helper()
-	acl := readFile(t, deployed+"redis/users.acl")
-	for placeholder, user := range map[string]string{"ADMINS": "admin", "SERVICES": "freshet", "LIBRARYS": "library"} {
-		placeholder = "SHA256_OF_THE_" + placeholder + "_PASSWORD"
-		if !strings.Contains(acl, placeholder) {
-			t.Fatalf("users.acl has no %s", placeholder)
-		}
-		acl = strings.Replace(acl, placeholder, fmt.Sprintf("%x", sha256.Sum256([]byte(secret(user)))), 1)
+	text := readFile(t, deployed+"redis/"+file)
+	for placeholder, user := range map[string]string{"ADMINS": "admin", "SERVICES": "freshet", "LIBRARYS": "library", "REPLICAS": "replica", "SENTINELS": "sentinel"} {
+		text = strings.Replace(text, "SHA256_OF_THE_"+placeholder+"_PASSWORD", fmt.Sprintf("%x", sha256.Sum256([]byte(secret(user)))), 1)
+		text = strings.Replace(text, "PASSWORD_OF_"+strings.ToUpper(user), secret(user), 1)
 	}
-	if edit != nil {
-		acl = edit(acl)
-	}
+	return text
+}
+
+// redisUsers are options of a Redis server with deploy/redis/users.acl.
+func redisUsers(t *testing.T) servers.RedisOptions {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "users.acl")
-	if err := os.WriteFile(path, []byte(acl), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(filled(t, "users.acl")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return servertest.Redis(t, servers.RedisOptions{User: "admin", Password: secret("admin"), Args: []string{"--aclfile", path}})
+	return servers.RedisOptions{User: "admin", Password: secret("admin"), Args: []string{"--aclfile", path}}
 }
 
 func redisURL(r *servers.Redis, user string) string {
 	return (&url.URL{Scheme: "redis", User: url.UserPassword(user, secret(user)), Host: r.Addr()}).String()
 }
 
-// deployOn is deploy with the service's user of that Redis.
-func deployOn(t *testing.T, r *servers.Redis) *deployment {
+// deployOn is deploy with that Redis.
+func deployOn(t *testing.T, rdb redis.UniversalClient, address string) *deployment {
 	t.Helper()
 	d := deploy(t)
-	d.rdb = r.Client()
-	t.Cleanup(func() { _ = d.rdb.Close() })
-	d.environment = append(d.environment, "REDIS_URL="+redisURL(r, "freshet"))
+	d.rdb = rdb
+	t.Cleanup(func() { _ = rdb.Close() })
+	d.environment = append(d.environment, "REDIS_URL="+address)
 	d.publish()
 	return d
 }
 
 // denied fails the test with what Redis has refused.
-func denied(t *testing.T, rdb *redis.Client) {
+func denied(t *testing.T, r *servers.Redis) {
 	t.Helper()
+	rdb := r.Client()
+	defer rdb.Close()
 	entries, err := rdb.ACLLog(t.Context(), 100).Result()
 	if err != nil {
 		t.Error(err)
@@ -80,8 +82,8 @@ func denied(t *testing.T, rdb *redis.Client) {
 // The service works with the rights of its user, and so does the library.
 func TestDeployedRedisUsers(t *testing.T) {
 	t.Parallel()
-	r := redisWithUsers(t, nil)
-	d := deployOn(t, r)
+	r := servertest.Redis(t, redisUsers(t))
+	d := deployOn(t, r.Client(), redisURL(r, "freshet"))
 	const client = "      - client:{id}\n"
 	text := readFile(t, d.config(false))
 	if !strings.Contains(text, client) {
@@ -147,7 +149,7 @@ func TestDeployedRedisUsers(t *testing.T) {
 	if status, _ := p.terminate(); status != exitDone {
 		t.Errorf("the service ended with status %d:\n%s", status, p.tail())
 	}
-	denied(t, d.rdb)
+	denied(t, r)
 }
 
 func natsOf(d *deployment) string {
@@ -163,7 +165,7 @@ func natsOf(d *deployment) string {
 // the user has.
 func TestDeployedRedisLibrary(t *testing.T) {
 	t.Parallel()
-	r := redisWithUsers(t, nil)
+	r := servertest.Redis(t, redisUsers(t))
 	ctx := t.Context()
 	c, err := cache.Open(ctx, redisURL(r, "library"), cache.Config{Source: "shop", Prefix: "order:"})
 	if err != nil {
@@ -246,9 +248,7 @@ func TestDeployedRedisLibrary(t *testing.T) {
 			}
 		}
 	}
-	admin := r.Client()
-	defer admin.Close()
-	denied(t, admin)
+	denied(t, r)
 }
 
 // unless drops an error that is an answer.
@@ -288,8 +288,8 @@ func limited(ctx context.Context, r *servers.Redis) error {
 // With one right of the service's taken away, check says which.
 func TestDeployedRedisMissing(t *testing.T) {
 	t.Parallel()
-	r := redisWithUsers(t, nil)
-	d := deployOn(t, r)
+	r := servertest.Redis(t, redisUsers(t))
+	d := deployOn(t, r.Client(), redisURL(r, "freshet"))
 	config := d.config(false)
 	if out, status := d.check(config); status != exitDone {
 		t.Fatalf("check: status %d\n%s", status, out)
@@ -311,7 +311,7 @@ func TestDeployedRedisMissing(t *testing.T) {
 		switch right {
 		case "resetchannels", "-@all", "+hello", "+ping": // not rights, or not of use
 			continue
-		case "+asking", "+readonly", "+cluster|info", "+cluster|nodes", "+cluster|slots", "+cluster|shards": // in a Cluster
+		case "+command", "+asking", "+readonly", "+cluster|info", "+cluster|nodes", "+cluster|slots", "+cluster|shards": // in a Cluster
 			continue
 		}
 		less := slices.DeleteFunc(slices.Clone(all), func(word any) bool { return word == right })
@@ -329,7 +329,7 @@ func TestDeployedRedisMissing(t *testing.T) {
 // No user may do what is not its own.
 func TestDeployedRedisForbids(t *testing.T) {
 	t.Parallel()
-	r := redisWithUsers(t, nil)
+	r := servertest.Redis(t, redisUsers(t))
 	for _, tc := range []struct {
 		user    string
 		command []any

@@ -24,7 +24,7 @@ const deployed = "../../deploy/"
 type deployment struct {
 	t           *testing.T
 	postgres    *servers.Postgres
-	rdb         *redis.Client
+	rdb         redis.UniversalClient
 	js          jetstream.JetStream
 	environment []string
 }

@@ -211,6 +211,10 @@ func TestSecrets(t *testing.T) {
 	if want := `redis://:p%27w%2F%3A%5C@h:6379`; f.Cache.URL != want {
 		t.Errorf("cache: got %q, want %q", f.Cache.URL, want)
 	}
+	f = mustLoad(t, minimal+"cache: {url: 'redis://h:26379?master_name=m&username=u', password_file: "+secret+"}\nnats: {password_file: "+secret+", token_file: "+secret+"}\n")
+	if want := `redis://h:26379?master_name=m&password=p%27w%2F%3A%5C&username=u`; f.Cache.URL != want {
+		t.Errorf("cache by Sentinel: got %q, want %q", f.Cache.URL, want)
+	}
 	if f.NATS.Password != `p'w/:\` || f.NATS.Token != `p'w/:\` {
 		t.Errorf("nats: got %+v", f.NATS)
 	}

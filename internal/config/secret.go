@@ -203,6 +203,25 @@ func setURLPassword(address, password string) (string, bool) {
 	return u.String(), true
 }
 
+// setCachePassword does the same for Redis. A URL that names a Sentinel has the
+// Sentinel's user before the host, and Redis' in its query.
+func setCachePassword(address, password string) (string, bool) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", false
+	}
+	query := u.Query()
+	if query.Get("master_name") == "" {
+		return setURLPassword(address, password)
+	}
+	if query.Has("password") {
+		return "", false
+	}
+	query.Set("password", password)
+	u.RawQuery = query.Encode()
+	return u.String(), true
+}
+
 // setPostgresPassword does the same for both forms of connection strings.
 func setPostgresPassword(address, password string) (string, bool) {
 	if strings.Contains(address, "://") {

@@ -153,7 +153,7 @@ func (d *decoder) nats(c *NATS) []field {
 }
 
 func (d *decoder) cache(c *Cache) []field {
-	return append(d.secretURL(&c.URL, checkCacheURL, setURLPassword), d.text("prefix", &c.Prefix, nil))
+	return append(d.secretURL(&c.URL, checkCacheURL, setCachePassword), d.text("prefix", &c.Prefix, nil))
 }
 
 func (d *decoder) http(h *HTTP) []field {

@@ -35,6 +35,9 @@ type RedisOptions struct {
 	// User is who logs in with Password where an ACL file, named in Args, has
 	// users. Defaults to the default user.
 	User string
+	// ConfigFile is the server's configuration, as it is but for port, address,
+	// folder and Args. Defaults to this package's own.
+	ConfigFile string
 	// ReplicaOf is the server to replicate, at first. Defaults to none.
 	ReplicaOf *Redis
 
@@ -142,13 +145,16 @@ func (r *Redis) arguments() []string {
 		"--bind", "127.0.0.1",
 		"--dir", r.Dir(),
 		"--daemonize", "no",
-		"--save", "",
-		"--appendonly", yesNo(r.opts.AppendOnly),
 		// Nothing may hang on a slow disk: what the kernel has survives a SIGKILL.
 		"--appendfsync", "no",
 		"--repl-diskless-sync-delay", "0",
 	}
-	if r.opts.cluster {
+	if r.opts.ConfigFile != "" {
+		args = append([]string{r.opts.ConfigFile}, args...)
+	} else {
+		args = append(args, "--save", "", "--appendonly", yesNo(r.opts.AppendOnly))
+	}
+	if r.opts.cluster && r.opts.ConfigFile == "" {
 		args = append(args, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000")
 	}
 	if r.opts.Password != "" && r.opts.User == "" {
@@ -156,7 +162,7 @@ func (r *Redis) arguments() []string {
 	}
 	if master := r.opts.ReplicaOf; master != nil {
 		args = append(args, "--replicaof", "127.0.0.1", strconv.Itoa(master.Port()))
-		if master.opts.Password != "" {
+		if master.opts.Password != "" && master.opts.User == "" {
 			args = append(args, "--masterauth", master.opts.Password)
 		}
 	}

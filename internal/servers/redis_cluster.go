@@ -183,7 +183,7 @@ func (c *RedisCluster) Node(i int) *Redis { return c.nodes[i] }
 
 // Client returns a new client for the cluster, for the caller to close.
 func (c *RedisCluster) Client() *redis.ClusterClient {
-	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Password: c.nodes[0].opts.Password})
+	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: c.nodes[0].opts.User, Password: c.nodes[0].opts.Password})
 }
 
 // Kill ends a node as a crash would.

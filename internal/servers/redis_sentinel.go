@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +21,9 @@ const SentinelMaster = "mymaster"
 type SentinelOptions struct {
 	// Node is how master and replica are started; its ReplicaOf is ignored.
 	Node RedisOptions
+	// Config is the sentinel's configuration, as it is but for port, folder and
+	// the address and quorum of its master. Defaults to this package's own.
+	Config string
 }
 
 // Sentinel is a Redis master with one replica, watched by one sentinel, which
@@ -72,7 +77,7 @@ func (s *Sentinel) start(ctx context.Context, opts SentinelOptions) error {
 	s.proc = &process{name: "redis sentinel", guard: g}
 	return withPort(ctx, false, func(hold *portHold) error {
 		s.port = hold
-		err := s.startSentinel(ctx)
+		err := s.startSentinel(ctx, opts.Config)
 		if err != nil && portTaken(s.proc.tail()) {
 			return errors.Join(errPortTaken, err)
 		}
@@ -80,11 +85,17 @@ func (s *Sentinel) start(ctx context.Context, opts SentinelOptions) error {
 	})
 }
 
+var (
+	sentinelPort    = regexp.MustCompile(`(?m)^port .*$`)
+	sentinelDir     = regexp.MustCompile(`(?m)^dir .*$`)
+	sentinelMonitor = regexp.MustCompile(`(?m)^sentinel monitor .*$`)
+)
+
 // startSentinel writes the configuration, which the sentinel keeps its own
 // state in, and starts it.
-func (s *Sentinel) startSentinel(ctx context.Context) error {
+func (s *Sentinel) startSentinel(ctx context.Context, conf string) error {
 	master := s.nodes[0]
-	conf := fmt.Sprintf(`port %d
+	own := fmt.Sprintf(`port %d
 bind 127.0.0.1
 dir %s
 sentinel monitor %[3]s 127.0.0.1 %[4]d 1
@@ -92,7 +103,18 @@ sentinel down-after-milliseconds %[3]s 2000
 sentinel failover-timeout %[3]s 3000
 `, s.port.number, s.proc.guard.folder, SentinelMaster, master.Port())
 	if master.opts.Password != "" {
-		conf += fmt.Sprintf("sentinel auth-pass %s %s\n", SentinelMaster, master.opts.Password)
+		own += fmt.Sprintf("sentinel auth-pass %s %s\n", SentinelMaster, master.opts.Password)
+	}
+	if conf == "" {
+		conf = own
+	} else {
+		for line, with := range map[*regexp.Regexp]string{
+			sentinelPort:    fmt.Sprintf("port %d\nbind 127.0.0.1", s.port.number),
+			sentinelDir:     "dir " + s.proc.guard.folder,
+			sentinelMonitor: fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 1", SentinelMaster, master.Port()),
+		} {
+			conf = line.ReplaceAllLiteralString(conf, with)
+		}
 	}
 	path := filepath.Join(s.proc.guard.folder, "sentinel.conf")
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
@@ -123,11 +145,14 @@ func (s *Sentinel) sentinelClient() *redis.SentinelClient {
 // URL is the URL as go-redis parses it for a failover client.
 func (s *Sentinel) URL() string {
 	node := s.nodes[0]
-	u := "redis://"
-	if node.opts.Password != "" {
-		u = strings.TrimSuffix(node.URL(), node.Addr())
+	query := url.Values{"master_name": {SentinelMaster}}
+	if node.opts.User != "" {
+		query.Set("username", node.opts.User)
 	}
-	return u + s.Addr() + "?master_name=" + SentinelMaster
+	if node.opts.Password != "" {
+		query.Set("password", node.opts.Password)
+	}
+	return "redis://" + s.Addr() + "?" + query.Encode()
 }
 
 // Addr is the sentinel's own address as host:port.
@@ -136,7 +161,7 @@ func (s *Sentinel) Addr() string { return s.port.addr() }
 // Client returns a new client that follows the master, for the caller to close.
 func (s *Sentinel) Client() *redis.Client {
 	return redis.NewFailoverClient(&redis.FailoverOptions{
-		MasterName: SentinelMaster, SentinelAddrs: []string{s.Addr()}, Password: s.nodes[0].opts.Password,
+		MasterName: SentinelMaster, SentinelAddrs: []string{s.Addr()}, Username: s.nodes[0].opts.User, Password: s.nodes[0].opts.Password,
 	})
 }
 

@@ -71,7 +71,13 @@ func RedisCluster(t testing.TB, masters int, opts ...servers.RedisOptions) *serv
 // of master and replica.
 func Sentinel(t testing.TB, opts ...servers.RedisOptions) *servers.Sentinel {
 	t.Helper()
-	s, err := servers.StartSentinel(t.Context(), servers.SentinelOptions{Node: one(t, opts)})
+	return SentinelOf(t, servers.SentinelOptions{Node: one(t, opts)})
+}
+
+// SentinelOf is Sentinel with all of its options.
+func SentinelOf(t testing.TB, opts servers.SentinelOptions) *servers.Sentinel {
+	t.Helper()
+	s, err := servers.StartSentinel(t.Context(), opts)
 	return keep(t, "redis sentinel", s, err)
 }
 
