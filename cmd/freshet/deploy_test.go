@@ -332,6 +332,26 @@ func TestDeployedRights(t *testing.T) {
 		d.refused(config, right.run, right.check)
 		d.admin(right.give)
 	}
+	// What the tables' owner has prepared.
+	for _, prepared := range []struct{ take, give, remedy string }{
+		{
+			`ALTER PUBLICATION freshet_shop DROP TABLE inventory`, `ALTER PUBLICATION freshet_shop ADD TABLE ONLY inventory`,
+			`ALTER PUBLICATION "freshet_shop" ADD TABLE ONLY "public"."inventory"`,
+		},
+		{`ALTER PUBLICATION freshet_shop SET (publish = 'insert')`, `ALTER PUBLICATION freshet_shop SET (publish = 'insert, update, delete, truncate')`, `ALTER PUBLICATION "freshet_shop" SET (publish`},
+	} {
+		d.admin(prepared.take)
+		d.refused(config, prepared.remedy, prepared.remedy)
+		d.admin(prepared.give)
+	}
+	for _, table := range []string{"users", "orders", "order_items"} {
+		d.as("owner_of_the_tables", `ALTER TABLE `+table+` REPLICA IDENTITY DEFAULT`)
+		remedy := `ALTER TABLE "public"."` + table + `" REPLICA IDENTITY`
+		if out, status := d.check(config); status != exitFailed || !strings.Contains(out, remedy) {
+			t.Errorf("check: status %d, want %d and %q\n%s", status, exitFailed, remedy, out)
+		}
+		d.as("owner_of_the_tables", `ALTER TABLE `+table+` REPLICA IDENTITY FULL`)
+	}
 	d.works(config)
 }
 
@@ -398,25 +418,49 @@ func TestDeployedMonitor(t *testing.T) {
 	if len(queries) < 3 {
 		t.Fatalf("got the queries %q; the test would prove nothing", queries)
 	}
-	for _, sql := range queries {
-		rows, err := db.Query(t.Context(), sql)
-		if err != nil {
-			t.Fatalf("%s: %v", sql, err)
-		}
-		found, err := pgx.CollectRows(rows, pgx.RowToMap)
-		if err != nil || len(found) == 0 {
-			t.Errorf("%s: got %v, %v, want at least a row", sql, found, err)
-		}
-		for _, row := range found {
-			for column, value := range row {
-				if value == nil && column != "safe_wal_size" { // NULL without a limit
-					t.Errorf("%s: %s may not be seen", sql, column)
+	hidden := func() (columns []string) {
+		t.Helper()
+		for _, sql := range queries {
+			rows, err := db.Query(t.Context(), sql)
+			if err != nil {
+				t.Fatalf("%s: %v", sql, err)
+			}
+			found, err := pgx.CollectRows(rows, pgx.RowToMap)
+			if err != nil || len(found) == 0 {
+				t.Errorf("%s: got %v, %v, want at least a row", sql, found, err)
+			}
+			for _, row := range found {
+				for column, value := range row {
+					if value == nil && column != "safe_wal_size" { // NULL without a limit
+						columns = append(columns, column)
+					}
 				}
 			}
 		}
+		return columns
 	}
-	if err := d.try("freshet_monitor", `SELECT * FROM users`); err == nil {
-		t.Error("the role may read tables")
+	if columns := hidden(); len(columns) > 0 {
+		t.Errorf("the role may not see %v", columns)
+	}
+	d.admin(`REVOKE pg_monitor FROM freshet_monitor`)
+	if columns := hidden(); !slices.Contains(columns, "sync_state") {
+		t.Errorf("without pg_monitor the role may not see %v: the file gives more than it needs", columns)
+	}
+	d.admin(`GRANT pg_monitor TO freshet_monitor`)
+	d.admin(`GRANT USAGE ON SCHEMA public TO freshet_monitor`) // as everybody has it in most databases
+	for table := range tablesOf(t, readFile(t, deployed+"sql/source-application.sql")) {
+		if err := d.try("freshet_monitor", `SELECT * FROM `+table); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("the role may read %s: %v", table, err)
+		}
+	}
+	for _, sql := range []string{
+		`CREATE TABLE public.mine (id int)`, `CREATE PUBLICATION mine FOR ALL TABLES`, `SELECT pg_drop_replication_slot('freshet_shop')`,
+		`SELECT pg_create_logical_replication_slot('mine', 'pgoutput')`, `ALTER SYSTEM SET work_mem = '1MB'`,
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_replication`,
+	} {
+		if err := d.try("freshet_monitor", sql); err == nil {
+			t.Errorf("the role may %s", sql)
+		}
 	}
 }
 
