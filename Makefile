@@ -51,6 +51,10 @@ test-natscli: install-test $(NATSCLI) ## run the commands that docs/monitoring.m
 test-brokers: install-test ## run all tests of deploy's NATS and Redis, the cluster of three NATS servers too
 	$(GO) test -race -tags deploy -timeout $(TIMEOUT) -run 'TestDeployed(NATS|Redis)' $(ARGS) ./cmd/freshet
 
+.PHONY: test-incidents
+test-incidents: install-test ## play docs/runbook.md through; every view has three seconds to say what is wrong
+	$(GO) test -timeout $(TIMEOUT) -count 1 -v -run TestIncidents $(ARGS) ./cmd/freshet -args -incident.within 3s
+
 .PHONY: test-dashboard
 test-dashboard: install-browser ## look at the dashboard with headless Chromium (RUN=.)
 	cd internal/monitor/browsertest && $(GO) test -race -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .

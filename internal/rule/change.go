@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/freshet-dev/freshet/internal/cdc"
 )
@@ -91,8 +92,11 @@ func rowOf(text []byte) (cdc.Row, error) {
 			return nil, errors.New("not a JSON object")
 		}
 		var raw json.RawMessage
-		if err := decoder.Decode(&raw); err != nil {
-			return nil, fmt.Errorf("column %s: %w", name, err)
+		switch err := decoder.Decode(&raw); {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return nil, fmt.Errorf("column %s: the JSON ends too early", name)
+		case err != nil:
+			return nil, fmt.Errorf("column %s: not JSON: %w", name, err)
 		}
 		value, err := jsonValue(raw)
 		if err != nil {
