@@ -20,6 +20,7 @@ TOOLS         := $(CURDIR)/.tools
 GOLANGCI      := v2.15.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI)
 NATSCLI       := $(TOOLS)/nats-v0.3.0
+PROMTOOL      := $(TOOLS)/promtool-v0.316.0
 
 .DEFAULT_GOAL := help
 
@@ -59,6 +60,11 @@ test-incidents: install-test ## play docs/runbook.md through; every view has thr
 test-dashboard: install-browser ## look at the dashboard with headless Chromium (RUN=.)
 	cd internal/monitor/browsertest && $(GO) test -race -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
 
+.PHONY: test-deploy
+test-deploy: install-test $(PROMTOOL) ## check what deploy/ ships (RUN=.)
+	cd deploy/prometheus && $(PROMTOOL) check config prometheus.yml && $(PROMTOOL) test rules alerts_test.yml
+	cd deploy/deploytest && $(GO) test -v -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
+
 .PHONY: screenshots
 screenshots: install-browser ## take the pictures of docs/images: three minutes of a small shop, then without its Redis
 	cd internal/monitor/browsertest && $(GO) test -timeout $(TIMEOUT) -count 1 -run TestScreenshots . -args -images $(CURDIR)/docs/images -trading 3m
@@ -72,6 +78,7 @@ lint: $(GOLANGCI_LINT) ## run golangci-lint as .golangci.yml argues
 	$(GOLANGCI_LINT) run $(ARGS) $(PKG)
 	cd cache/benchmarks && $(GOLANGCI_LINT) run $(ARGS)
 	cd internal/monitor/browsertest && $(GOLANGCI_LINT) run $(ARGS)
+	cd deploy/deploytest && $(GOLANGCI_LINT) run $(ARGS)
 
 .PHONY: format
 format: $(GOLANGCI_LINT) ## format every Go file (gofumpt, imports in three groups)
@@ -123,3 +130,10 @@ $(NATSCLI):
 	@mkdir -p $(TOOLS)/build
 	@GOBIN=$(TOOLS)/build GOFLAGS= $(GO) install github.com/nats-io/natscli/nats@$(NATSCLI:$(TOOLS)/nats-%=%)
 	@mv $(TOOLS)/build/nats $@
+
+# Without service discovery of clouds, which is most of it and which no test needs.
+$(PROMTOOL):
+	@echo "building promtool into .tools/, once; it takes some minutes"
+	@mkdir -p $(TOOLS)/build
+	@GOBIN=$(TOOLS)/build GOFLAGS= $(GO) install -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL:$(TOOLS)/promtool-%=%)
+	@mv $(TOOLS)/build/promtool $@

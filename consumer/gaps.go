@@ -28,6 +28,14 @@ const (
 	reasonPublication = "publication_lost"
 )
 
+// GapReasons lists every reason.
+func GapReasons() []string {
+	return []string{
+		reasonSlotCreated, reasonSlotLost, reasonSlotAhead, reasonSlotChanged, reasonNoEvidence, reasonSystem, reasonTimeline,
+		reasonWALBack, reasonCrash, reasonGovernor, reasonTable, reasonPublication,
+	}
+}
+
 // gap is a gap that was declared. It is kept with the evidence until the position has passed its final message, and every session
 // publishes it again until then.
 type gap struct {

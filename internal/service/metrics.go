@@ -98,6 +98,10 @@ func (m *metrics) consumer(out chan<- prometheus.Metric, s consumer.Status) {
 	states(out, RoleConsumer, s.State, consumer.States())
 	active := s.State != consumer.StateWaiting
 	gauge(out, descActive, truth(active), RoleConsumer)
+	// From zero on, while standing by too: an increase is seen only in a series that was there before.
+	for _, reason := range consumer.GapReasons() {
+		counter(out, descGaps, float64(s.GapReasons[reason]), reason)
+	}
 	if !active {
 		return // what it says of the slot is another process's
 	}
@@ -111,9 +115,6 @@ func (m *metrics) consumer(out chan<- prometheus.Metric, s consumer.Status) {
 	counter(out, descMessages, float64(s.Messages))
 	for _, t := range s.Tables {
 		counter(out, descChanges, float64(t.Changes), t.Schema, t.Table, string(t.Op))
-	}
-	for reason, n := range s.GapReasons {
-		counter(out, descGaps, float64(n), reason)
 	}
 	buckets := map[float64]uint64{}
 	var sum uint64

@@ -46,7 +46,7 @@ func TestMetrics(t *testing.T) {
 			`freshet_ready{role="invalidator"} 1`, `freshet_commit_to_applied_seconds_count 1`,
 			`freshet_state{role="consumer",state="streaming"} 1`, `freshet_state{role="invalidator",state="redis_down"} 0`,
 			`freshet_stream_pending `, `freshet_heartbeat_late 0`, `freshet_slot_max_bytes 8.5`, `freshet_pending_gaps 0`,
-			`freshet_gaps_total{reason="slot_created"}`, `freshet_pattern_pass_seconds_count`,
+			`freshet_gaps_total{reason="slot_created"} 1`, `freshet_gaps_total{reason="crash"} 0`, `freshet_pattern_pass_seconds_count`,
 		} {
 			if !strings.Contains(string(text), want) {
 				return false, "no " + want
