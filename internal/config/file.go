@@ -121,12 +121,17 @@ func Load(path string, env Env) (*File, error) {
 // LoadClient reads what a client of a running instance needs of a configuration
 // file, its name and the nats section, and passes over the rest: the machine that it
 // runs on need not have the other servers' secrets.
-func LoadClient(path string, env Env) (*File, error) {
+func LoadClient(path string, env Env) (*File, error) { return loadSections(path, env, "name", "nats") }
+
+// LoadHTTP reads where a service answers over HTTP, and passes over the rest.
+func LoadHTTP(path string, env Env) (*File, error) { return loadSections(path, env, "name", "http") }
+
+func loadSections(path string, env Env, only ...string) (*File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, Errors{unreadable(path, err)}
 	}
-	return read(path, data, env, "name", "nats")
+	return read(path, data, env, only...)
 }
 
 // unreadable says what to do about a file that cannot be read.
