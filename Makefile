@@ -61,7 +61,7 @@ test-dashboard: install-browser ## look at the dashboard with headless Chromium 
 	cd internal/monitor/browsertest && $(GO) test -race -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
 
 .PHONY: test-deploy
-test-deploy: install-test $(PROMTOOL) ## check what deploy/ ships (RUN=.)
+test-deploy: install-deploy $(PROMTOOL) ## check what deploy/ ships (RUN=.)
 	cd deploy/prometheus && $(PROMTOOL) check config prometheus.yml && $(PROMTOOL) test rules alerts_test.yml
 	cd deploy/deploytest && $(GO) test -v -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
 
@@ -110,6 +110,10 @@ install-servers: ## install the Postgres and Redis servers where they are missin
 .PHONY: install-test
 install-test:
 	@./scripts/install-servers.sh --test
+
+.PHONY: install-deploy
+install-deploy: install-test
+	@./scripts/install-systemd.sh
 
 .PHONY: install-browser
 install-browser: install-test
