@@ -21,6 +21,7 @@ GOLANGCI      := v2.15.0
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI)
 NATSCLI       := $(TOOLS)/nats-v0.3.0
 PROMTOOL      := $(TOOLS)/promtool-v0.316.0
+GORELEASER    := $(TOOLS)/goreleaser-v2.14.0
 
 .DEFAULT_GOAL := help
 
@@ -61,9 +62,10 @@ test-dashboard: install-browser ## look at the dashboard with headless Chromium 
 	cd internal/monitor/browsertest && $(GO) test -race -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
 
 .PHONY: test-deploy
-test-deploy: install-deploy $(PROMTOOL) ## check what deploy/ ships (RUN=.)
+test-deploy: install-deploy $(PROMTOOL) $(GORELEASER) ## check what deploy/ ships (RUN=.)
 	cd deploy/prometheus && $(PROMTOOL) check config prometheus.yml && $(PROMTOOL) test rules alerts_test.yml
-	cd deploy/deploytest && $(GO) test -v -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
+	$(GORELEASER) check
+	cd deploy/deploytest && GORELEASER=$(GORELEASER) $(GO) test -v -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
 
 .PHONY: screenshots
 screenshots: install-browser ## take the pictures of docs/images: three minutes of a small shop, then without its Redis
@@ -121,7 +123,7 @@ install-browser: install-test
 
 .PHONY: clean
 clean: ## remove what make has built here, tools included
-	rm -rf bin .tools coverage.out cache/interop/node_modules
+	rm -rf bin dist .tools coverage.out cache/interop/node_modules
 
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint $(GOLANGCI) into .tools/, once; it takes a few minutes"
@@ -141,3 +143,9 @@ $(PROMTOOL):
 	@mkdir -p $(TOOLS)/build
 	@GOBIN=$(TOOLS)/build GOFLAGS= $(GO) install -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL:$(TOOLS)/promtool-%=%)
 	@mv $(TOOLS)/build/promtool $@
+
+$(GORELEASER):
+	@echo "building goreleaser into .tools/, once; it takes some minutes"
+	@mkdir -p $(TOOLS)/build
+	@GOBIN=$(TOOLS)/build GOFLAGS= $(GO) install github.com/goreleaser/goreleaser/v2@$(GORELEASER:$(TOOLS)/goreleaser-%=%)
+	@mv $(TOOLS)/build/goreleaser $@

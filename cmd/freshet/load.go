@@ -27,7 +27,7 @@ func loadService(path string, logger *slog.Logger) (service.Config, error) {
 		HTTP:        file.MonitorConfig(),
 		ReadyLag:    file.HTTP.ReadyLag,
 		VerifyRate:  file.Verify.Rate,
-		Version:     version,
+		Version:     buildVersion(),
 		Logger:      logger,
 	}
 	cfg.Stream.Logger, cfg.Consumer.Logger, cfg.Invalidator.Logger = logger, logger, logger

@@ -56,7 +56,7 @@ func (r *reloadable) run(ctx context.Context, cfg service.Config) error {
 	for {
 		started := make(chan service.Running, 1)
 		cfg.OnStarted = func(running service.Running) {
-			cfg.Logger.Info("freshet runs", "version", version, "http", running.HTTP, "nats", running.NATS)
+			cfg.Logger.Info("freshet runs", "version", buildVersion(), "http", running.HTTP, "nats", running.NATS)
 			started <- running
 		}
 		cfg.Reload = r.reload

@@ -4,13 +4,17 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
+// unstamped is the version of a build that nobody gave one.
+const unstamped = "0.0.0-dev"
+
 // Stamped by the linker: see the Makefile.
 var (
-	version = "0.0.0-dev"
+	version = unstamped
 	commit  = ""
 )
 
@@ -28,15 +32,28 @@ func newVersionCommand() *cobra.Command {
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), map[string]string{
-					"version": version, "commit": buildCommit(), "go": runtime.Version(),
+					"version": buildVersion(), "commit": buildCommit(), "go": runtime.Version(),
 				})
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freshet %s (commit %s, %s)\n", version, buildCommit(), runtime.Version())
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freshet %s (commit %s, %s)\n", buildVersion(), buildCommit(), runtime.Version())
 			return err
 		},
 	}
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+// buildVersion is the stamped version, else that of the module that `go install`
+// fetched.
+func buildVersion() string {
+	if version != unstamped {
+		return version
+	}
+	// Only a module that was fetched has a sum.
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Sum != "" {
+		return strings.TrimPrefix(info.Main.Version, "v")
+	}
+	return version
 }
 
 // buildCommit is the stamped commit, else the one that Go recorded.

@@ -128,13 +128,25 @@ func copyContext(t *testing.T, to string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	copyTracked(t, to, func(name string) bool {
+		skip, err := ignored.MatchesOrParentMatches(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return skip
+	})
+}
+
+// copyTracked copies the project's files but those to skip.
+func copyTracked(t *testing.T, to string, skip func(name string) bool) {
+	t.Helper()
 	tracked, err := exec.CommandContext(t.Context(), "git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name := range strings.Lines(string(tracked)) {
 		name = strings.TrimSuffix(name, "\n")
-		if skip, err := ignored.MatchesOrParentMatches(name); err != nil || skip {
+		if skip(name) {
 			continue
 		}
 		data, err := os.ReadFile(filepath.Join(root, name))
