@@ -66,6 +66,7 @@ test-deploy: install-deploy $(PROMTOOL) $(GORELEASER) ## check what deploy/ ship
 	cd deploy/prometheus && $(PROMTOOL) check config prometheus.yml && $(PROMTOOL) test rules alerts_test.yml
 	$(GORELEASER) check
 	cd deploy/deploytest && GORELEASER=$(GORELEASER) $(GO) test -v -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
+	$(GO) test -race -tags deploy -timeout $(TIMEOUT) -run TestDeployedNATSCluster $(ARGS) ./cmd/freshet
 
 .PHONY: screenshots
 screenshots: install-browser ## take the pictures of docs/images: three minutes of a small shop, then without its Redis

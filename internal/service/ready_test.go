@@ -48,7 +48,7 @@ func TestReadyWhileServersComeAndGo(t *testing.T) {
 	}{
 		{"redis", b.redis.Kill, b.redis.Start, "invalidator: redis_down"},
 		{"postgres", b.postgres.Kill, b.postgres.Start, "consumer: connecting"},
-		{"nats", b.nats.Kill, b.nats.Start, "consumer: connecting"},
+		{"nats", b.nats.Kill, b.nats.Start, "consumer: nats_down"},
 	} {
 		if err := server.kill(); err != nil {
 			t.Fatal(err)
