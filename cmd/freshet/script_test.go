@@ -64,6 +64,7 @@ func TestLiveScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"sql": scriptSQL, "put": scriptPut, "gone": scriptGone, "until": scriptUntil, "stop-service": scriptStop, "configure": scriptConfigure,
+					"listening": scriptListening,
 				},
 			})
 		})
@@ -145,6 +146,13 @@ func scriptConfigure(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("no %q in the configuration", args[0])
 	}
 	ts.Check(os.WriteFile(config, []byte(strings.ReplaceAll(string(data), args[0], args[1])), 0o600))
+}
+
+// scriptListening writes a file that says where the service listens: its own leaves
+// the port to the system.
+func scriptListening(ts *testscript.TestScript, _ bool, args []string) {
+	address := strings.TrimPrefix(liveOf(ts).process.http, "http://")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("name: shop\nhttp: {listen: \""+address+"\"}\n"), 0o600))
 }
 
 // scriptStop ends the service in order.
