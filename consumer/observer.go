@@ -11,7 +11,7 @@ import (
 
 const (
 	observeInterval     = time.Second
-	fingerprintInterval = 2 * time.Second
+	fingerprintInterval = 800 * time.Millisecond // at every look: ticks come a little early
 	observeTimeout      = 10 * time.Second
 )
 

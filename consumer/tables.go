@@ -55,7 +55,7 @@ type tableWatch struct {
 	xmax   uint64
 }
 
-// watchTables compares the tables' fingerprints with those kept, every two seconds, and declares a gap for a table that changed in a
+// watchTables compares the tables' fingerprints with those kept, about every second, and declares a gap for a table that changed in a
 // way that the stream does not tell.
 func (s *session) watchTables(ctx context.Context, w *tableWatch) error {
 	if w.prints == nil && time.Since(w.read) >= fingerprintInterval {
