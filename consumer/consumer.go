@@ -36,7 +36,6 @@ type Consumer struct {
 
 	watermark       atomic.Pointer[stream.Watermark] // the last one heard of
 	streamed        atomic.Bool                      // a session has begun since Run began
-	nearLimit       atomic.Bool                      // warned that retained WAL is near max_wal
 	lostPublication atomic.Bool                      // the slot holds what was written without the publication
 	visibility      histogram
 	tally           tally

@@ -46,15 +46,16 @@ func (s *session) govern(slot *catalog.Slot, end cdc.LSN) error {
 // warnOfLimit says once that retained WAL comes near max_wal.
 func (c *Consumer) warnOfLimit(retained int64) {
 	share := float64(retained) / float64(c.cfg.MaxWAL)
-	near := c.nearLimit.Load()
-	if share >= nearLimit && !near {
+	news := false
+	c.status.update(func(st *Status) {
+		news = share >= nearLimit && !st.NearLimit
+		st.NearLimit = share >= nearLimit || st.NearLimit && share >= nearCleared
+	})
+	if news {
 		c.emit("slot_limit", fmt.Sprintf(
 			"the slot retains %d bytes of WAL, %.0f %% of max_wal (%d); find out why the invalidator is behind, or end the transaction that has been open for longest",
 			retained, 100*share, c.cfg.MaxWAL), map[string]any{"retained": retained, "max_wal": c.cfg.MaxWAL})
 	}
-	now := share >= nearLimit || near && share >= nearCleared
-	c.nearLimit.Store(now)
-	c.status.update(func(st *Status) { st.NearLimit = now })
 }
 
 // mustGiveUp reports whether the backlog has to be given up. What is retained for a transaction that is open, and not because we are

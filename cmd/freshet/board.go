@@ -13,9 +13,6 @@ import (
 	"github.com/freshet-dev/freshet/internal/monitor"
 )
 
-// silent is how long a part may say nothing before it counts as gone.
-const silent = 2200 * time.Millisecond
-
 // board is what top shows: the newest report of every part, and the one before, for
 // rates.
 type board struct {
@@ -84,11 +81,11 @@ func (b *board) working(now time.Time, role string) *boardPart {
 func (b *board) sorted(now time.Time) []*boardPart {
 	var parts []*boardPart
 	for name, p := range b.parts {
-		if now.Sub(p.heard) > 10*silent {
+		if now.Sub(p.heard) > 10*monitor.Silence {
 			delete(b.parts, name)
 			continue
 		}
-		if now.Sub(p.heard) <= silent {
+		if now.Sub(p.heard) <= monitor.Silence {
 			parts = append(parts, p)
 		}
 	}

@@ -11,7 +11,7 @@ const (
 	EventFresh = "fresh"
 )
 
-// beginning is how long an instance may take until it is first called stuck.
+// beginningTime is how long an instance may take until it is first called stuck.
 const beginningTime = 10 * time.Second
 
 // announce tells of a change. Only one process of an instance does, so that each is

@@ -105,7 +105,7 @@ func (j *judged) age(now time.Time) (time.Duration, bool) {
 	if j.status.Position.Time.IsZero() {
 		return 0, false
 	}
-	waited := min(max(now.Sub(j.report.Time), 0), silence) // the clocks may differ
+	waited := min(max(now.Sub(j.report.Time), 0), Silence) // the clocks may differ
 	return max(j.report.Time.Sub(j.status.Position.Time), 0) + waited, true
 }
 

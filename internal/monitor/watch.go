@@ -17,10 +17,10 @@ const (
 	// watchEvery is how often who follows is told, and judgeEvery how often the
 	// verdict is looked at: what gets stuck is told of at once.
 	watchEvery, judgeEvery = time.Second, 500 * time.Millisecond
-	// silence is how long a part of another process may say nothing and still be
+	// Silence is how long a part of another process may say nothing and still be
 	// listed. It speaks once a second, so that it is missed within three when it has
 	// died, and one word that is lost or late does no harm.
-	silence = 2200 * time.Millisecond
+	Silence = 2200 * time.Millisecond
 	// eventsKept is how many of the instance's last events a page begins with.
 	eventsKept = 50
 	// eventsTime bounds reading them.
@@ -100,7 +100,7 @@ func (w *Watch) Reports() []Report {
 	now := time.Now()
 	w.mu.Lock()
 	for name, h := range w.heard {
-		if now.Sub(h.at) > silence {
+		if now.Sub(h.at) > Silence {
 			delete(w.heard, name)
 			continue
 		}
