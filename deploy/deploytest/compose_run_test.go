@@ -144,7 +144,7 @@ func (s *stack) startRedis() {
 	folder, address := s.t.TempDir(), servertest.FreeAddr(s.t)
 	_, port, _ := net.SplitHostPort(address)
 	words := func(command []string, more string) []string {
-		here := strings.NewReplacer("/etc/redis/users.acl", s.mounted("redis", "/etc/redis/users.acl"), "/tmp", folder, "redis-cli", "redis-cli -p "+port, "$$", "$")
+		here := strings.NewReplacer("/etc/redis/users.acl", s.mounted("redis", "/etc/redis/users.acl"), "/tmp", folder, "redis-cli", "redis-cli -p "+port)
 		command = slices.Clone(command)
 		last := len(command) - 1
 		command[last] = strings.TrimSpace(here.Replace(command[last])) + more
