@@ -80,7 +80,10 @@ func (c *Config) validate(conn *nats.Conn) error {
 	if c.Patience < 2*c.hooks.every {
 		errs = append(errs, fmt.Errorf("near: patience %v: less than two heartbeats, %v", c.Patience, 2*c.hooks.every))
 	}
-	if conn.Opts.NoEcho {
+	switch {
+	case conn == nil:
+		errs = append(errs, errors.New("near: there is no connection"))
+	case conn.Opts.NoEcho:
 		errs = append(errs, errors.New("near: the connection has nats.NoEcho: the layer must hear itself to know that it hears others"))
 	}
 	return errors.Join(errs...)
