@@ -29,6 +29,7 @@ type Cache struct {
 	flights flights
 	bounded boundedFlights
 	recent  recent
+	blind   atomic.Bool // reads with a bound have found no position; it was logged
 	once    sync.Once
 	done    error
 }
@@ -42,7 +43,10 @@ type Cache struct {
 // not connect, and returns an error only for a URL that cannot be used.
 func Open(_ context.Context, url string, cfg Config) (*Cache, error) {
 	cfg.setDefaults()
-	if url == "" {
+	switch {
+	case url == "" && cfg.Source != "":
+		cfg.Logger.Warn("no cache URL: entries are kept in this process only, where Freshet cannot remove them", "source", cfg.Source)
+	case url == "":
 		cfg.Logger.Warn("no cache URL: entries are kept in this process only")
 	}
 	if url == "" || isMemory(url) {

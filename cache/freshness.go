@@ -53,6 +53,7 @@ func (s *settings) satisfies(p Position, now time.Time, skew time.Duration) bool
 func (c *Cache) proven(positions []string, s *settings) bool {
 	for _, text := range positions {
 		if text == "" {
+			c.warnBlind()
 			return false
 		}
 		p, err := decodePosition(text)
@@ -64,7 +65,24 @@ func (c *Cache) proven(positions []string, s *settings) bool {
 			return false
 		}
 	}
+	if c.blind.Load() {
+		c.blind.Store(false)
+	}
 	return len(positions) > 0
+}
+
+// warnBlind says, once until there is one, that reads with a bound find no
+// position: all of them go to the database, which else nothing shows but the load
+// there.
+func (c *Cache) warnBlind() {
+	if c.blind.Load() || c.blind.Swap(true) {
+		return
+	}
+	if c.cfg.Source == "" {
+		c.cfg.Logger.Warn("no Config.Source: reads with AtLeast or Within cannot be proven, and go to the database")
+		return
+	}
+	c.cfg.Logger.Warn("no position of the Freshet instance in the store: reads with AtLeast or Within go to the database", "source", c.cfg.Source)
 }
 
 // aheadOf reads how far deletes have been sent to a master, given its position

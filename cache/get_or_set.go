@@ -183,7 +183,10 @@ func refresh[T any](
 	// No key may begin so: nobody waits for this flight, and each key has one.
 	_, _, _ = c.flights.join(reserved+"refresh:"+full, nil, l.loading, func() ([]byte, error) {
 		value, err := p.fly(l.leadRefresh, load)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		switch thrown := (*loaderPanicError)(nil); {
+		case errors.As(err, &thrown): // nobody waits for it to panic in
+			c.cfg.Logger.Error("a loader panicked while it refreshed a value", "key", full, "error", err)
+		case err != nil && !errors.Is(err, ErrNotFound):
 			c.cfg.Logger.Debug("a value was not refreshed", "key", full, "error", err)
 		}
 		return value, err
