@@ -15,7 +15,8 @@ func (readOption) read()               {}
 // AtLeast makes a read see every transaction that had committed when the token
 // was taken. What is in the cache is used only where Redis holds the proof, a
 // position that has passed the token; else GetOrSet calls its loader, and Get
-// finds nothing. Of several bounds of a call every one holds.
+// finds nothing. The zero Token asks for no more than that there is a position. Of
+// several bounds of a call every one holds.
 func AtLeast(t Token) ReadOption {
 	return readOption(func(s *settings) { s.bounded, s.tokens = true, append(s.tokens[:len(s.tokens):len(s.tokens)], t) })
 }
@@ -23,6 +24,8 @@ func AtLeast(t Token) ReadOption {
 // Within makes a read see everything that was committed longer than d ago.
 // Config.ClockSkew is taken off d. What is in the cache is used only where
 // Redis holds the proof; else GetOrSet calls its loader, and Get finds nothing.
+// The proof is renewed every postgres.mark_interval of Freshet's (100ms): with the
+// defaults a d of less than 400ms or so is often not met, and one of 250ms never.
 func Within(d time.Duration) ReadOption {
 	return readOption(func(s *settings) {
 		if s.bounded = true; s.within == nil || d < *s.within {

@@ -13,7 +13,8 @@ import (
 // Config configures a Layer. Only Name is required.
 type Config struct {
 	// Name is the name of the Freshet instance whose broadcasts the layer hears,
-	// as in its configuration.
+	// as in its configuration and in cache.Config.Source. Under another instance's
+	// name the layer hears nothing of this one's keys, and keeps them for TTL.
 	Name string
 	// NoInvalidator says that no invalidator serves the instance: the layer then
 	// keeps entries without hearing one, and is as fresh as what the library's
