@@ -98,7 +98,8 @@ func getOrSet[T any](
 	case l.err != nil:
 		n.errors.Add(1)
 	case l.ok:
-		if err := c.unmarshal(l.payload, &value); err == nil {
+		err := c.unmarshal(l.payload, &value)
+		if err == nil {
 			n.hits.Add(1)
 			if predicted != present {
 				c.recent.add(full)
@@ -110,7 +111,7 @@ func getOrSet[T any](
 			}
 			return value, OutcomeHit, nil
 		}
-		// Stored by another version of the program.
+		c.warnGarbled(n, key, err)
 		l.useless, value = l.ident, *new(T)
 	}
 	if l.stale {

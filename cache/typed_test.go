@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"sync"
@@ -239,6 +240,31 @@ func TestGetManyReturnsTheOthers(t *testing.T) {
 			t.Errorf("typed: got %v, %v", got, err)
 		}
 	})
+}
+
+// TestTypeThatCannotBeRead: JSON does not bring an interface back, so each call
+// loads; that is logged once for a prefix.
+func TestTypeThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	c := open(t, "memory://", nil, cache.Config{Logger: slog.New(slog.NewTextHandler(log, nil))}).cache
+	load := func(context.Context) (fmt.Stringer, error) { return time.Second, nil }
+	for range 4 {
+		if got, err := cache.GetOrSet(t.Context(), c, "wait:1", time.Minute, load); err != nil || got.String() != "1s" {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+	log.want(t, "cannot be decoded", 1)
+	many := func(_ context.Context, ids []int) (map[int]fmt.Stringer, error) {
+		return map[int]fmt.Stringer{1: time.Second}, nil
+	}
+	for range 4 {
+		got, err := cache.GetOrSetMany(t.Context(), c, []int{1}, func(int) string { return "pause:1" }, time.Minute, many)
+		if err != nil || len(got) != 1 {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+	log.want(t, "cannot be decoded", 2)
 }
 
 // TestUselessValueIsReplacedOnce: of all callers that cannot decode what is
