@@ -79,6 +79,7 @@ type applierImpl interface {
 	takeOver(ctx context.Context, p Position) error
 	apply(ctx context.Context, b Batch) (Applied, error)
 	move(ctx context.Context, p Position) error
+	forgetAhead(ctx context.Context) error
 	flush(ctx context.Context, patterns []string, rate int, progress func(scanned, removed int64)) (Swept, error)
 	countMatches(ctx context.Context, patterns []string) ([]int64, error)
 	ping(ctx context.Context) error
@@ -252,6 +253,16 @@ func (a *Applier) Apply(ctx context.Context, b Batch) (Applied, error) {
 func (a *Applier) Move(ctx context.Context, p Position) error {
 	if err := a.impl.move(ctx, p); err != nil {
 		return fmt.Errorf("move position to %s: %w", p.LSN, err)
+	}
+	return nil
+}
+
+// ForgetAhead removes, on every master, how far ahead deletes have gone: until the
+// next batch says it again, nothing vouches for what is read beside deletes. It takes
+// no memory, for a Redis that has none to move the position with.
+func (a *Applier) ForgetAhead(ctx context.Context) error {
+	if err := a.impl.forgetAhead(ctx); err != nil {
+		return fmt.Errorf("forget how far ahead deletes have gone: %w", err)
 	}
 	return nil
 }

@@ -147,6 +147,19 @@ func (a *memoryApplier) move(_ context.Context, p Position) error {
 	return nil
 }
 
+func (a *memoryApplier) forgetAhead(context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.store.mu.Lock()
+	defer a.store.mu.Unlock()
+	book, err := a.book()
+	if err != nil {
+		return err
+	}
+	book.ahead = ahead{}
+	return nil
+}
+
 func (a *memoryApplier) flush(ctx context.Context, patterns []string, _ int, progress func(scanned, removed int64)) (Swept, error) {
 	swept, err := a.store.sweep(ctx, patterns)
 	if progress != nil {

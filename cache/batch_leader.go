@@ -91,7 +91,7 @@ func (b *batch[K, T]) ask(ctx context.Context, items []*batchItem[K]) (load, lea
 		switch {
 		case m.outcome == outcomeLoad:
 			load, leased = append(load, item), append(leased, item)
-		case b.s.bounded:
+		case b.s.own():
 			load = append(load, item)
 		case m.outcome == outcomeAbsent:
 			item.n.absent.Add(1)
@@ -172,7 +172,7 @@ type loadedItem[T any] struct {
 
 func (b *batch[K, T]) outcome(ctx context.Context, item *batchItem[K], loaded map[K]T, err error) loadedItem[T] {
 	if err != nil {
-		if item.found.expired != nil && !b.s.bounded && replaceable(err) {
+		if item.found.expired != nil && !b.s.own() && replaceable(err) {
 			if expired, ok := b.c.standIn(ctx, item.full, item.s); ok {
 				item.n.fallbacks.Add(1)
 				return loadedItem[T]{payload: expired}

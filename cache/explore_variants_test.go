@@ -253,7 +253,7 @@ func boundedBy(fly func(context.Context, *leader, func(context.Context) (int, er
 			a.saw(0, v, nil)
 			return
 		}
-		load := newLoading(c, []string{key}, time.Hour)
+		load := newLoading(c, []string{key}, time.Hour, &s)
 		v, err := fly(a.ctx, &leader{c: c, n: c.counters.of(key), key: key, ttl: time.Hour, s: s, loading: load}, a.load(0))
 		a.saw(0, v, err)
 	}

@@ -26,7 +26,8 @@ func getAs[T any](ctx context.Context, c *Cache, key string, s *settings) (T, er
 		return zero, err
 	}
 	ctx, end := c.observe(ctx, OpGet, key)
-	if !s.bounded && c.cfg.Near != nil {
+	c.nestGet(ctx, s)
+	if !s.own() && c.cfg.Near != nil {
 		if value, ok := nearGet[T](c, full, s); ok {
 			c.counters.of(key).near.Add(1)
 			end(OutcomeNear, nil)
@@ -53,7 +54,7 @@ func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T
 	switch {
 	case l.err != nil:
 		return value, "", c.failed("get", key, l.err)
-	case l.stale && s.staleError:
+	case l.stale && s.bounded && s.staleError:
 		return value, OutcomeStale, fmt.Errorf("get %q: %w", key, ErrStale)
 	case !l.ok:
 		n.misses.Add(1)
@@ -91,6 +92,13 @@ func getManyAs[T any](ctx context.Context, c *Cache, keys []string, of []*settin
 		return nil, err
 	}
 	ctx, end := c.observeKeys(ctx, OpGetMany, keys)
+	var nested settings
+	c.nestGet(ctx, &nested)
+	for i, s := range of {
+		if i == 0 || s != of[i-1] { // GetMany has one for all
+			s.inherit(&nested)
+		}
+	}
 	err = getMany(ctx, c, keys, full, of, values)
 	end("", err)
 	if some := (*BatchError)(nil); err != nil && !errors.As(err, &some) {
@@ -102,7 +110,7 @@ func getManyAs[T any](ctx context.Context, c *Cache, keys []string, of []*settin
 func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*settings, values map[string]T) error {
 	rest := make([]int, 0, len(keys)) // what the near layer does not have
 	for i, key := range keys {
-		if c.cfg.Near != nil && !of[i].bounded {
+		if c.cfg.Near != nil && !of[i].own() {
 			if value, ok := nearGet[T](c, full[i], of[i]); ok {
 				c.counters.of(key).near.Add(1)
 				values[key] = value
@@ -128,7 +136,7 @@ func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*se
 		n := c.counters.of(key)
 		if l.stale {
 			n.stale.Add(1)
-			if of[rest[j]].staleError {
+			if s := of[rest[j]]; s.bounded && s.staleError {
 				return fmt.Errorf("get %q: %w", key, ErrStale)
 			}
 		}

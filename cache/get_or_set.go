@@ -60,8 +60,9 @@ func GetOrSet[T any](
 		}
 	}
 	ctx, end := c.observe(ctx, OpGetOrSet, key)
+	c.nest(ctx, &s)
 	// Here, as each further function would copy the value once more.
-	if !s.bounded && c.cfg.Near != nil {
+	if !s.own() && c.cfg.Near != nil {
 		if value, ok := nearGet[T](c, full, &s); ok {
 			c.counters.of(key).near.Add(1)
 			end(OutcomeNear, nil)
@@ -81,7 +82,7 @@ func getOrSet[T any](
 	n := c.counters.of(key)
 	var value T
 	predicted := c.recent.predict(full)
-	if !s.bounded && !s.noFill && s.refreshAhead == 0 &&
+	if !s.own() && !s.noFill && s.refreshAhead == 0 &&
 		(predicted == gone || predicted == unknown && !n.strangers.expectsValue()) {
 		// Likely a miss: the value is asked for together with the lease.
 		ld := newLeader(c, n, full, ttl, s)
@@ -116,7 +117,7 @@ func getOrSet[T any](
 	}
 	if l.stale {
 		n.stale.Add(1)
-		if s.staleError {
+		if s.bounded && s.staleError {
 			return value, OutcomeStale, errors.Join(fmt.Errorf("get or set %q: %w", key, ErrStale), l.err)
 		}
 	}
@@ -126,12 +127,12 @@ func getOrSet[T any](
 	}
 	c.recent.remove(full)
 	if s.noFill {
-		value, err := loadOnly(ctx, c, n, []string{full}, load)
+		value, err := loadOnly(ctx, c, n, []string{full}, s, load)
 		return value, OutcomeMiss, err
 	}
 	ld := newLeader(c, n, full, ttl, s)
 	ld.storeDown, ld.useless, ld.keep = l.err != nil, l.useless, l.keep
-	if s.bounded {
+	if s.own() {
 		// Nor may an expired value stand in: it was proven for this caller's bound,
 		// and those who share the load have others.
 		value, err := flyBounded(ctx, ld, load)
@@ -143,7 +144,11 @@ func getOrSet[T any](
 }
 
 // loadOnly calls a loader for one caller alone, in its own goroutine.
-func loadOnly[T any](ctx context.Context, c *Cache, n *counters, full []string, load func(context.Context) (T, error)) (T, error) {
+func loadOnly[T any](
+	ctx context.Context, c *Cache, n *counters, full []string, s *settings, load func(context.Context) (T, error),
+) (T, error) {
+	outer, l := nestOf(ctx), newLoading(c, full, 0, s)
+	defer outer.uses(l)
 	if !c.hasSlot(ctx) {
 		select {
 		case c.loads <- struct{}{}:
@@ -155,7 +160,7 @@ func loadOnly[T any](ctx context.Context, c *Cache, n *counters, full []string, 
 		ctx = c.withSlot(ctx)
 	}
 	n.loads.Add(1)
-	ctx, end := c.observeLoad(ctx, full)
+	ctx, end := c.observeLoad(withNest(ctx, l), full)
 	err := errThrown
 	defer func() { end("", err) }()
 	value, err := load(ctx)
@@ -249,6 +254,7 @@ func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
 	if thrown := (*loaderPanicError)(nil); errors.As(fl.err, &thrown) {
 		panic(thrown)
 	}
+	nestOf(p.ctx).uses(fl.load)
 	switch {
 	case fl.err != nil:
 		return value, fl.err

@@ -37,6 +37,7 @@ func getOrSetMany[K comparable, T any](
 		return b.values, nil
 	}
 	ctx, end := c.observeKeys(ctx, OpGetOrSetMany, b.keys())
+	b.nest(ctx)
 	err := errThrown
 	defer func() { end("", err) }()
 	err = b.get(ctx)
@@ -104,6 +105,18 @@ func (b *batch[K, T]) add(ids []K, key func(K) string, tags func(K) []string) er
 	return nil
 }
 
+// nest makes the settings those of reads that a loader makes, if ctx is a loader's.
+func (b *batch[K, T]) nest(ctx context.Context) {
+	var nested settings
+	b.c.nest(ctx, &nested)
+	b.s.inherit(&nested)
+	for _, item := range b.items {
+		if item.s != &b.s {
+			item.s.inherit(&nested)
+		}
+	}
+}
+
 func (b *batch[K, T]) keys() []string {
 	keys := make([]string, len(b.items))
 	for i, item := range b.items {
@@ -121,9 +134,9 @@ func (b *batch[K, T]) get(ctx context.Context) error {
 	if b.s.noFill {
 		return b.readThrough(ctx, missing)
 	}
-	b.loading = newLoading(b.c, b.fullOf(missing), b.ttl+b.s.failSafe)
+	b.loading = newLoading(b.c, b.fullOf(missing), b.ttl+b.s.failSafe, &b.s)
 	for i, item := range missing {
-		if b.s.bounded {
+		if b.s.own() {
 			// Nobody may share a load that began before their call.
 			item.flight, item.mine = &flight{done: make(chan struct{})}, true
 			continue
@@ -147,7 +160,7 @@ func (b *batch[K, T]) get(ctx context.Context) error {
 // read takes what the cache has. The near layer is asked first.
 func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeDown bool, err error) {
 	rest := b.items
-	if b.c.cfg.Near != nil && !b.s.bounded {
+	if b.c.cfg.Near != nil && !b.s.own() {
 		rest = nil
 		for _, item := range b.items {
 			if value, ok := nearGet[T](b.c, item.full, item.s); ok {
@@ -173,7 +186,7 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 		item.found = all[i]
 		if item.found.stale || b.s.bounded && storeDown {
 			item.n.stale.Add(1)
-			if b.s.staleError {
+			if b.s.bounded && b.s.staleError {
 				return nil, storeDown, errors.Join(fmt.Errorf("get or set %q: %w", item.key, ErrStale), err)
 			}
 		}
@@ -196,7 +209,7 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 
 // readThrough loads for this call alone and stores nothing.
 func (b *batch[K, T]) readThrough(ctx context.Context, missing []*batchItem[K]) error {
-	loaded, err := loadOnly(ctx, b.c, missing[0].n, b.fullOf(missing), func(ctx context.Context) (map[K]T, error) {
+	loaded, err := loadOnly(ctx, b.c, missing[0].n, b.fullOf(missing), &b.s, func(ctx context.Context) (map[K]T, error) {
 		return b.load(ctx, idsOf(missing))
 	})
 	if errors.Is(err, ErrNotFound) {
@@ -259,6 +272,11 @@ func (b *batch[K, T]) wait(ctx context.Context, items []*batchItem[K]) error {
 		err := item.flight.err
 		if thrown := (*loaderPanicError)(nil); errors.As(err, &thrown) {
 			panic(thrown)
+		}
+		if load := item.flight.load; load != nil {
+			nestOf(ctx).uses(load)
+		} else {
+			nestOf(ctx).uses(b.loading)
 		}
 		if value, own := item.flight.own.(T); own && item.mine {
 			b.values[item.id] = value

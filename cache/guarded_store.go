@@ -96,6 +96,14 @@ func (s *guardedStore) ahead(ctx context.Context, source string, keys []string) 
 	return lsn, ok, err
 }
 
+func (s *guardedStore) frontier(ctx context.Context, source string) (f frontier, known bool, err error) {
+	err = s.guarded(ctx, func() (err error) {
+		f, known, err = s.store.frontier(ctx, source)
+		return err
+	})
+	return f, known, err
+}
+
 func (s *guardedStore) extend(ctx context.Context, keys []string, token string, ttl time.Duration) (mine []bool, err error) {
 	err = s.guarded(ctx, func() (err error) {
 		mine, err = s.store.extend(ctx, keys, token, ttl)

@@ -30,7 +30,7 @@ type leader struct {
 }
 
 func newLeader(c *Cache, n *counters, key string, ttl time.Duration, s *settings) *leader {
-	return &leader{c: c, n: n, key: key, ttl: ttl, s: *s, loading: newLoading(c, []string{key}, ttl+s.failSafe)}
+	return &leader{c: c, n: n, key: key, ttl: ttl, s: *s, loading: newLoading(c, []string{key}, ttl+s.failSafe, s)}
 }
 
 type loadFunc func(context.Context) ([]byte, error)
@@ -242,7 +242,7 @@ func callLoader[T any](ctx context.Context, l *loading, n *counters, full []stri
 		ctx = c.withSlot(ctx)
 	}
 	n.loads.Add(1)
-	ctx, end := c.observeLoad(ctx, full)
+	ctx, end := c.observeLoad(withNest(ctx, l), full)
 	value, err := call(ctx, load)
 	end("", err)
 	return value, err

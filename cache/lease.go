@@ -36,7 +36,7 @@ func (c *Cache) Lease(ctx context.Context, key string) (Lease, error) {
 	if err != nil {
 		return Lease{}, c.failed("lease", key, err)
 	}
-	l := Lease{c: c, key: full, load: &loading{c: c, keys: []string{full}}}
+	l := Lease{c: c, key: full, load: newLoading(c, []string{full}, 0, &settings{})}
 	if all[0].outcome == outcomeLoad {
 		l.token = token
 	}
@@ -94,7 +94,7 @@ func (c *Cache) Refresh(ctx context.Context, key string) (Lease, error) {
 	if err := c.store.seize(ctx, full, token, c.cfg.LoadTimeout); err != nil {
 		return Lease{}, c.failed("refresh", key, err)
 	}
-	return Lease{c: c, key: full, token: token, load: &loading{c: c, keys: []string{full}}}, nil
+	return Lease{c: c, key: full, token: token, load: newLoading(c, []string{full}, 0, &settings{})}, nil
 }
 
 // Remove removes the key's value, as there is nothing in the database to store, if

@@ -24,10 +24,12 @@ type loading struct {
 	refused bool          // what is loaded must not be stored; guarded by mu
 	limit   time.Duration // of the TTL; 0: none; guarded by mu
 	standby *LSN          // the least that a standby it reads had replayed; nil: it reads none; guarded by mu
+
+	nest nest
 }
 
-func newLoading(c *Cache, keys []string, ttl time.Duration) *loading {
-	return &loading{c: c, keys: keys, ttl: ttl, lent: make(chan struct{})}
+func newLoading(c *Cache, keys []string, ttl time.Duration, s *settings) *loading {
+	return &loading{c: c, keys: keys, ttl: ttl, lent: make(chan struct{}), nest: nest{tokens: s.tokens, within: s.within}}
 }
 
 // lend lets the load use the slot of the loader whose context this is, if it is
@@ -101,6 +103,7 @@ func (l *loading) name(tags []string, shared bool) []string {
 
 // captured notes the generations of tags that were named.
 func (l *loading) captured(names, gens []string) {
+	l.nest.again()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, name := range names {
@@ -120,6 +123,13 @@ func (l *loading) refuse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.refused = true
+}
+
+// isRefused reports whether what is loaded must not be stored.
+func (l *loading) isRefused() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
 }
 
 // readStandby decides whether a standby that has replayed so much may be a

@@ -32,8 +32,11 @@ func (c *Cache) lookup(ctx context.Context, full string, s *settings) lookup {
 		c.warnBlind()
 		return lookup{stale: true}
 	}
+	if s.unsettled != nil {
+		return lookup{stale: true}
+	}
 	var l lookup
-	if c.cfg.Near != nil && !s.bounded {
+	if c.cfg.Near != nil && !s.own() {
 		l.mark, l.marked = c.cfg.Near.Mark()
 	}
 	q := query{key: full, ttl: l.marked || s.refreshAhead > 0 || s.failSafe > 0}
@@ -130,7 +133,7 @@ func (c *Cache) judge(l *lookup, a answer, names []string, timed bool, s *settin
 // with a bound or a grace.
 func (c *Cache) lookupMany(ctx context.Context, full []string, of func(i int) *settings) ([]lookup, error) {
 	all := make([]lookup, len(full))
-	if s := of(0); s.bounded || s.refreshAhead > 0 || s.failSafe > 0 {
+	if s := of(0); s.bounded || s.unsettled != nil || s.refreshAhead > 0 || s.failSafe > 0 {
 		for i, key := range full {
 			if all[i] = c.lookup(ctx, key, of(i)); all[i].err != nil {
 				return all, all[i].err

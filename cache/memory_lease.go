@@ -136,6 +136,17 @@ func (s *memoryStore) ahead(_ context.Context, source string, _ []string) (LSN, 
 	return book.ahead.lsn, true, nil
 }
 
+func (s *memoryStore) frontier(_ context.Context, source string) (frontier, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	book := s.books[source]
+	if book == nil || book.ahead.epoch == "" || book.ahead.epoch != book.position.Epoch {
+		return frontier{}, false, nil
+	}
+	p := book.position
+	return frontier{epoch: p.Epoch, begun: book.ahead.lsn, ended: p.Watermark(), removing: p.Removing}, true, nil
+}
+
 func (s *memoryStore) claim(_ context.Context, key, token string, ttl time.Duration) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,6 +29,16 @@ func (a *redisApplier) move(ctx context.Context, p Position) error {
 	}
 }
 
+func (a *redisApplier) forgetAhead(ctx context.Context) error {
+	topo, err := a.taken()
+	if err != nil {
+		return err
+	}
+	return topo.each(func(m *master) error {
+		return m.client.Unlink(ctx, m.key(aheadPrefix, a.cfg.Name)).Err()
+	})
+}
+
 func (a *redisApplier) moveMaster(ctx context.Context, m *master, position string) error {
 	b := m.book
 	b.mu.Lock()

@@ -28,6 +28,9 @@ type settings struct {
 	within     *time.Duration
 	staleError bool
 
+	nested    bool     // a loader makes the call
+	unsettled *loading // that loader's load, where what the store holds is not of use to it
+
 	tags         []string
 	jitter       float64
 	negativeTTL  time.Duration
@@ -42,6 +45,10 @@ func settingsOf[O CallOption](opts []O) settings {
 	}
 	return s
 }
+
+// own reports whether a call may not be served what this process has from before it:
+// by the near layer, or by a load under way.
+func (s *settings) own() bool { return s.bounded || s.nested }
 
 // entryTTL returns how long an entry lasts that is stored now.
 func (s *settings) entryTTL(ttl time.Duration) time.Duration {

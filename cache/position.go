@@ -27,6 +27,9 @@ type Position struct {
 	Owner string `json:"owner"`
 	// Rules is the fingerprint of the rules it was applied with.
 	Rules string `json:"rules"`
+	// Removing is set while an invalidation that takes several steps, and that no
+	// commit LSN stands for, has begun and has not ended: a flush, or one by hand.
+	Removing bool `json:"removing,omitempty"`
 	// Hold, while not zero, is what may be believed instead of LSN, and is
 	// smaller: a gap's second flush is due.
 	Hold LSN `json:"hold,omitempty"`
@@ -90,6 +93,9 @@ func lowest(positions []Position) Position {
 		if p.Hold != 0 && (low.Hold == 0 || p.Hold < low.Hold) {
 			low.Hold = p.Hold
 		}
+	}
+	for _, p := range positions {
+		low.Removing = low.Removing || p.Removing
 	}
 	for _, p := range positions {
 		if p.Rules != positions[0].Rules {

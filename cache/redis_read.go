@@ -224,6 +224,42 @@ func (s *redisStore) ahead(ctx context.Context, source string, keys []string) (L
 	return highest, len(seen) > 0, nil
 }
 
+func (s *redisStore) frontier(ctx context.Context, source string) (frontier, bool, error) {
+	if s.nodes == nil {
+		return frontier{}, false, errNoMasters
+	}
+	topo, err := s.masters(ctx)
+	if err != nil {
+		return frontier{}, false, err
+	}
+	all, known := make([]frontier, len(topo.masters)), make([]bool, len(topo.masters))
+	err = topo.each(func(m *master) error {
+		i := topo.index(m)
+		both, err := m.client.MGet(ctx, m.key(positionPrefix, source), m.key(aheadPrefix, source)).Result()
+		if err != nil {
+			return err
+		}
+		position, _ := both[0].(string)
+		sent, _ := both[1].(string)
+		all[i], known[i] = frontierOf(position, sent)
+		return nil
+	})
+	if err != nil {
+		s.forgetMasters(topo)
+		if isServerReply(err) {
+			return frontier{}, false, nil
+		}
+		return frontier{}, false, err
+	}
+	whole, ok := all[0], known[0]
+	for i, f := range all[1:] {
+		same := false
+		whole, same = whole.join(f)
+		ok = ok && known[i+1] && same
+	}
+	return whole, ok, nil
+}
+
 // masters returns the masters as they were found last.
 func (s *redisStore) masters(ctx context.Context) (*topology, error) {
 	if topo := s.topo.Load(); topo != nil {

@@ -2,6 +2,7 @@ package invalidator
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/freshet-dev/freshet/cache"
@@ -15,6 +16,23 @@ type applying struct {
 	queue   queue
 	written cache.Position // as on the masters
 	moved   time.Time      // when written was written
+	unled   []*entry       // have begun, and no commit LSN stands for them; those that have ended go when the position moves
+}
+
+// unlead is called before the first step of an invalidation that no commit LSN stands
+// for: the position says so until its last step is done, since what one of its keys
+// holds must not go into the value of another that is gone already.
+func (s *applying) unlead(ctx context.Context) error {
+	if s.written.Removing {
+		return nil
+	}
+	next := s.written
+	next.Removing = true
+	if err := s.write(ctx, next); err != nil || ctx.Err() != nil || s.written.Removing {
+		return err
+	}
+	// There is no memory to say it. A missing `ahead` says less, and takes none.
+	return s.untilDone(ctx, s.v.applier.ForgetAhead)
 }
 
 // first does what has to be done before the position may be claimed: exact
@@ -25,12 +43,16 @@ func (s *applying) first(ctx context.Context, b beginning) error {
 	}
 	e := &entry{point: b.from, movable: true}
 	if f := b.flush; f != nil {
+		if err := s.unlead(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
 		todo := cache.Batch{Keys: f.keys, Tags: f.tags, AllTags: f.allTags}
 		if _, err := s.remove(ctx, todo); err != nil || ctx.Err() != nil {
 			return err
 		}
 		s.broadcastRemoved(todo)
 		s.flushes.add(passWork{patterns: f.patterns, entry: e, flush: f})
+		s.unled = append(s.unled, e)
 	}
 	s.queue.push(e)
 	return s.move(ctx)
@@ -93,6 +115,12 @@ func (s *applying) apply(ctx context.Context, b *batch) error {
 		todo.Tags = append(todo.Tags, f.tags...)
 		todo.AllTags = todo.AllTags || f.allTags
 	}
+	unled := len(b.flushes) > 0 || b.poisoned
+	if unled {
+		if err := s.unlead(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
 	var done cache.Applied
 	if !b.empty() {
 		var err error
@@ -118,6 +146,9 @@ func (s *applying) apply(ctx context.Context, b *batch) error {
 	}
 	for _, f := range b.flushes {
 		s.flushes.add(passWork{patterns: f.patterns, entry: e, flush: f})
+	}
+	if unled {
+		s.unled = append(s.unled, e)
 	}
 	s.queue.push(e)
 	if b.evaluator != nil {
@@ -152,10 +183,12 @@ func (s *applying) moveUnlessBusy(ctx context.Context) error {
 // that applied it alone, would otherwise go unnoticed until the next message.
 func (s *applying) move(ctx context.Context) error {
 	s.queue.advance()
+	s.unled = slices.DeleteFunc(s.unled, func(e *entry) bool { return e.pending.Load() == 0 })
 	next := s.written
 	if s.queue.movable {
 		next = s.queue.position(s.v.cfg.ID, s.rules)
 	}
+	next.Removing = len(s.unled) > 0
 	if same(next, s.written) {
 		if time.Since(s.moved) < proveEvery {
 			return nil
@@ -199,7 +232,7 @@ func (s *applying) write(ctx context.Context, next cache.Position) error {
 
 func same(a, b cache.Position) bool {
 	return a.Stream == b.Stream && a.Seq == b.Seq && a.ID == b.ID && a.Epoch == b.Epoch && a.LSN == b.LSN &&
-		a.Time.Equal(b.Time) && a.Owner == b.Owner && a.Rules == b.Rules && a.Hold == b.Hold
+		a.Time.Equal(b.Time) && a.Owner == b.Owner && a.Rules == b.Rules && a.Hold == b.Hold && a.Removing == b.Removing
 }
 
 // status is a position as status and watermark show it.

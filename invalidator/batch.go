@@ -26,6 +26,8 @@ type batch struct {
 	ahead cdc.LSN
 	epoch cdc.Epoch
 
+	poisoned bool // it holds a message that cannot be read, and so has no LSN
+
 	gaps    []gapNote   // gaps passed, in stream order
 	flushes []*flush    // coverage that has to go before the position moves over this batch
 	commits []time.Time // commit times of the batch's transactions

@@ -46,6 +46,7 @@ func (in *intake) gap(b *batch, item *stream.Item) {
 func (in *intake) poison(ctx context.Context, b *batch, item *stream.Item, reason string) {
 	table := tableOf(in.v.stream.Subjects(), item.Subject)
 	b.evaluator.Widen(table)
+	b.poisoned = true
 	in.dead.letter(ctx, table, reason, item.Data)
 }
 

@@ -45,6 +45,7 @@ func (v *Invalidator) begin(ctx context.Context) (beginning, error) {
 	if loaded.Verdict == cache.VerdictContinue && ok {
 		b := beginning{written: loaded.Position, from: from}
 		b.written.Owner = v.cfg.ID
+		b.written.Removing = false // what the former owner did not end is done again
 		if loaded.Position.Hold != 0 {
 			b.holds, err = v.findHolds(ctx, from)
 			if err != nil {

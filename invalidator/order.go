@@ -81,6 +81,9 @@ func (v *Invalidator) Invalidate(ctx context.Context, t Targets) (removed int, e
 // obey applies an order.
 func (s *applying) obey(ctx context.Context, o *order) error {
 	o.over <- ctx.Done()
+	if err := s.unlead(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	todo := cache.Batch{Keys: o.targets.Keys, Tags: o.targets.Tags, AllTags: o.targets.AllTags}
 	var done cache.Applied
 	if len(todo.Keys) > 0 || len(todo.Tags) > 0 || todo.AllTags {
@@ -91,13 +94,15 @@ func (s *applying) obey(ctx context.Context, o *order) error {
 		s.broadcastRemoved(todo)
 	}
 	s.v.stats.ordered(o.targets, done.Removed)
+	// The position moves over entries of its queue only; this one is in none.
+	e := &entry{}
+	s.unled = append(s.unled, e)
 	if len(o.targets.Patterns) == 0 {
 		o.done <- done.Removed
 		return nil
 	}
 	s.sweeps.add(passWork{
-		// The position moves over entries of its queue only; this one is in none.
-		patterns: distinct(o.targets.Patterns), entry: &entry{},
+		patterns: distinct(o.targets.Patterns), entry: e,
 		finished: func(removed int) { o.done <- done.Removed + removed },
 	})
 	return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
 
-// TestNestedNear fails: while a broadcast is on its way, or lost, a loader makes
-// a page of an item that is kept near, and stores it in Redis for everybody.
+// While a broadcast is on its way, or lost, a loader does not make a page of an item
+// that is kept near, and so does not store it in Redis for everybody (I3).
 func TestNestedNear(t *testing.T) {
 	t.Parallel()
 	broker, store := servertest.NATS(t), servertest.Redis(t)
