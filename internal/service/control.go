@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/monitor"
 	"github.com/freshet-dev/freshet/internal/rule"
@@ -98,7 +100,12 @@ func (c *control) run(ctx context.Context) error {
 	if c.invalidator != nil {
 		cfg.Active = func() bool { return c.invalidator.Status().Active }
 	}
-	return monitor.NewControl(c.stream.Conn(), cfg, c.verbs(ctx)...).Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	if c.cfg.Reload != nil {
+		group.Go(func() error { return c.hearReloads(ctx) })
+	}
+	group.Go(func() error { return monitor.NewControl(c.stream.Conn(), cfg, c.verbs(ctx)...).Run(ctx) })
+	return group.Wait()
 }
 
 // announce makes an event of a request that may have changed something.
@@ -106,7 +113,7 @@ func (c *control) announce(verb, by string, request []byte, err error) {
 	if by == "" {
 		by = "somebody unnamed"
 	}
-	e := stream.Event{Kind: "control", Role: "control", Message: by + " asked for " + verb, Fields: map[string]any{"verb": verb, "by": by}}
+	e := stream.Event{Kind: "control", Role: "control", Message: by + " asked for " + verb, Fields: map[string]any{"verb": verb, "by": by, "process": c.cfg.ID}}
 	if text := string(request); text != "" {
 		e.Fields["request"] = strings.ToValidUTF8(text[:min(len(text), 500)], "")
 	}
@@ -153,18 +160,6 @@ func (c *control) resume(ctx context.Context, request []byte, _ string) (any, er
 		return nil, err
 	}
 	return PauseResult{}, c.stream.Resume(ctx)
-}
-
-// ReloadResult is what reload answers: the file is taken, and begun with next.
-type ReloadResult struct {
-	Taken bool `json:"taken"`
-}
-
-func (c *control) reload(ctx context.Context, request []byte, _ string) (any, error) {
-	if _, err := monitor.Decode[struct{}](request); err != nil {
-		return nil, err
-	}
-	return ReloadResult{Taken: true}, c.cfg.Reload(ctx)
 }
 
 func checkInvalidate(request []byte) error {
