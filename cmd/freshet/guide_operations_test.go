@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/freshet-dev/freshet/internal/servers"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
+)
+
+const guideOrders = `CREATE TABLE orders (id bigint PRIMARY KEY, client_id bigint); ALTER TABLE orders REPLICA IDENTITY FULL; INSERT INTO orders VALUES (42, 7);`
+
+// Two processes, a takeover, and what an operator does by hand.
+func TestGuideOperations(t *testing.T) {
+	t.Parallel()
+	g := newGuide(t, guideOrders, "nats://localhost:4222", servertest.NATS(t).URL(), "127.0.0.1:8081", servertest.FreeAddr(t))
+	g.ask("export DATABASE_URL=postgres://postgres@localhost:5432/app")
+	g.follow("../../docs/operations.md")
+	if left, _ := g.ask("bin/freshet uninstall"); left != "nothing of instance shop is there\n" {
+		t.Errorf("after the uninstall: %s", left)
+	}
+}
+
+// trouble is a message that troubleshooting.md quotes, and how to be told so.
+type trouble struct {
+	says    string // as the page has it
+	heading string // that it stands under
+	status  int
+	provoke func(t *testing.T, b *troubled) (out string, status int)
+}
+
+// troubled is the servers, and who may do what on them.
+type troubled struct {
+	postgres *servers.Postgres
+	redis    *servers.Redis
+	nats     *servers.NATS
+	name     atomic.Int64
+}
+
+// config writes a configuration of an instance of its own, whose settings the
+// replacements change.
+func (b *troubled) config(t *testing.T, replacements ...string) string {
+	t.Helper()
+	text := fmt.Sprintf(`
+name: trouble%d
+postgres: {url: %q}
+nats: {url: %q}
+cache: {url: %q}
+http: {listen: ""}
+rules: [{table: orders, invalidate: ["order:{id}"]}]
+`, b.name.Add(1), b.postgres.URL(), b.nats.URL(), b.redis.URL())
+	for i := 0; i < len(replacements); i += 2 {
+		if !strings.Contains(text, replacements[i]) {
+			t.Fatalf("no %q in %s", replacements[i], text)
+		}
+		text = strings.ReplaceAll(text, replacements[i], replacements[i+1])
+	}
+	return writeConfig(t, text)
+}
+
+func (b *troubled) as(role string) []string {
+	return []string{b.postgres.URL(), b.postgres.UserURL(role, "", "app")}
+}
+
+// run runs a command that ends by itself.
+func (b *troubled) run(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	out, errOut, status := freshet(t, args...)
+	return out + errOut, status
+}
+
+// taken is an address where somebody listens.
+func taken(t *testing.T) string {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+// waits starts a service that waits for a server, until its log says so, and stops it.
+func (b *troubled) waits(t *testing.T, config, says string) (log string, status int) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	cmd := command(ctx, nil, "run", "-c", config)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		log += lines.Text() + "\n"
+		if strings.Contains(lines.Text(), says) {
+			_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended, which is seen below
+		}
+	}
+	_ = cmd.Wait() // the status is read below
+	return log, cmd.ProcessState.ExitCode()
+}
+
+const (
+	notStarting = "It does not start"
+	nobodyFound = "A command finds nobody"
+	nowhere     = "127.0.0.1:1" // nobody listens there
+)
+
+var troubles = []trouble{
+	{"environment variable DATABASE_URL is not set", notStarting, exitUsage, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "run", "-c", b.config(t, b.postgres.URL(), "${DATABASE_URL}"))
+	}},
+	{"the old value of {…} is not in the replica identity", notStarting, exitUsage, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "run", "-c", b.config(t, `"order:{id}"`, `"orders:client:{client_id}"`))
+	}},
+	{"publication … does not match the rules", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "run", "-c", b.config(t, b.as("reader")...))
+	}},
+	{"replication slot … does not exist", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		config := b.config(t, "postgres: {", "postgres: {manage: false, publication: made_by_hand, ")
+		return b.run(t, "run", "-c", config)
+	}},
+	{"connect for replication: …", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "run", "-c", b.config(t, append(b.as("poor"), "postgres: {", "postgres: {publication: made_by_hand, ")...))
+	}},
+	{"embedded store … is in use by another process", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		store := fmt.Sprintf(`embedded: {listen: "127.0.0.1:-1", store_dir: %q}`, t.TempDir())
+		config := b.config(t, fmt.Sprintf("url: %q", b.nats.URL()), store)
+		runService(t, config, "")
+		return b.run(t, "run", "-c", config)
+	}},
+	{"listen on 127.0.0.1:4222", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		address := taken(t)
+		out, status := b.run(t, "run", "-c", b.config(t, fmt.Sprintf("url: %q", b.nats.URL()), fmt.Sprintf("embedded: {listen: %q, store_dir: %q}", address, t.TempDir())))
+		return strings.ReplaceAll(out, address, "127.0.0.1:4222"), status
+	}},
+	{"http.listen … address already in use", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "run", "-c", b.config(t, `listen: ""`, fmt.Sprintf("listen: %q", taken(t))))
+	}},
+	{"cache.url is empty", notStarting, exitUsage, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "run", "-c", b.config(t, b.redis.URL(), ""))
+	}},
+	{"waiting for a server that is away", notStarting, exitDone, func(t *testing.T, b *troubled) (string, int) {
+		return b.waits(t, b.config(t, b.postgres.Addr(), nowhere), "waiting for a server that is away")
+	}},
+	{"nats does not answer", notStarting, exitDone, func(t *testing.T, b *troubled) (string, int) {
+		return b.waits(t, b.config(t, b.nats.Addr(), nowhere), "nats does not answer")
+	}},
+	{"no process of instance … answers", nobodyFound, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "pause", "-c", b.config(t))
+	}},
+	{"nothing is heard of instance …", nobodyFound, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "status", "-c", b.config(t))
+	}},
+	{"connect to nats at …", nobodyFound, exitFailed, func(t *testing.T, b *troubled) (string, int) {
+		return b.run(t, "pause", "-c", b.config(t, b.nats.Addr(), nowhere))
+	}},
+}
+
+// Every message that troubleshooting.md quotes is what the program says.
+func TestGuideTroubleshooting(t *testing.T) {
+	t.Parallel()
+	page := readFile(t, "../../docs/troubleshooting.md")
+	quotes := map[string]bool{} // each heading's
+	for _, heading := range []string{notStarting, nobodyFound} {
+		_, section, found := strings.Cut(page, "## "+heading+"\n")
+		if !found {
+			t.Fatalf("no section %q", heading)
+		}
+		section, _, _ = strings.Cut(section, "\n## ")
+		for line := range strings.Lines(section) {
+			if heading == notStarting { // a message is in the first column
+				line, _, _ = strings.Cut(strings.TrimPrefix(line, "|"), "|")
+			} else {
+				line, _, _ = strings.Cut(line, ":")
+			}
+			for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(line, -1) {
+				quotes[heading+": "+m[1]] = true
+			}
+		}
+	}
+	b := &troubled{postgres: servertest.Postgres(t), redis: servertest.Redis(t), nats: servertest.NATS(t)}
+	db, err := b.postgres.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(context.Background())
+	if _, err := db.Exec(t.Context(), `
+		CREATE TABLE orders (id bigint PRIMARY KEY, client_id bigint);
+		CREATE ROLE reader LOGIN REPLICATION; CREATE ROLE poor LOGIN;
+		GRANT pg_read_all_stats TO reader, poor; GRANT SELECT ON orders TO reader, poor;
+		CREATE PUBLICATION made_by_hand FOR TABLE ONLY orders`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	for _, tr := range troubles {
+		if quote := tr.heading + ": " + tr.says; !quotes[quote] {
+			t.Errorf("%q is not quoted", quote)
+		} else {
+			delete(quotes, quote)
+		}
+		out, status := tr.provoke(t, b)
+		want := regexp.MustCompile(strings.ReplaceAll(regexp.QuoteMeta(tr.says), "…", ".*"))
+		if !want.MatchString(out) || status != tr.status {
+			t.Errorf("%s: status %d, want %d, and the output\n%s", tr.says, status, tr.status, out)
+		}
+		if strings.Contains(out, "trying again") {
+			t.Errorf("%s: it does not try again:\n%s", tr.says, out)
+		}
+	}
+	for quote := range quotes {
+		t.Errorf("nobody provokes %q", quote)
+	}
+}
