@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/freshet-dev/freshet/internal/doctest"
 	"github.com/freshet-dev/freshet/internal/servers"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
@@ -222,5 +223,67 @@ func TestGuideTroubleshooting(t *testing.T) {
 	}
 	for quote := range quotes {
 		t.Errorf("nobody provokes %q", quote)
+	}
+}
+
+// From hand-written invalidation, step by step.
+func TestGuideMigrating(t *testing.T) {
+	t.Parallel()
+	g := newGuide(t, guideOrders)
+	g.ask("export DATABASE_URL=postgres://postgres@localhost:5432/app")
+	g.ask("redis-cli mset order:1 1 order:2 1 order:42 1 orders:client:7 1 orders:client:8 1") // what the old code has stored
+	g.follow("../../docs/migrating.md")
+}
+
+// commands.md has every command, and no flag that there is not.
+func TestGuideCommands(t *testing.T) {
+	t.Parallel()
+	shown := map[string]bool{}
+	for _, line := range firstColumn(readFile(t, "../../docs/commands.md")) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "freshet" {
+			continue
+		}
+		cmd, _, err := newRootCommand().Find(words[1:2])
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		shown[cmd.Name()] = true
+		for _, m := range regexp.MustCompile(`(^|[\[ ])(-[a-z]|--[a-z-]+)`).FindAllStringSubmatch(line, -1) {
+			name := strings.TrimLeft(m[2], "-")
+			if cmd.Flags().Lookup(name) == nil && (len(name) > 1 || cmd.Flags().ShorthandLookup(name) == nil) {
+				t.Errorf("%s: there is no %s", line, m[2])
+			}
+		}
+	}
+	for _, cmd := range newRootCommand().Commands() {
+		if name := cmd.Name(); name != "help" && name != "completion" && !shown[name] {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+// The rules that rules.md has are rules.
+func TestGuideRules(t *testing.T) {
+	t.Parallel()
+	blocks, err := doctest.Read("../../docs/rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, b := range blocks {
+		if b.Language != "yaml" {
+			continue
+		}
+		tried++
+		config := writeConfig(t, fmt.Sprintf("name: shop\npostgres: {url: \"postgres://%[1]s/none\"}\ncache: {url: \"redis://%[1]s\"}\n", nowhere)+b.Text)
+		row := `{"id":42,"client_id":7,"created_at":"2026-01-02T03:04:05Z"}`
+		if out, errOut, status := freshet(t, "explain", "-c", config, "orders", row); status != exitDone || !strings.Contains(out, "order:42") {
+			t.Errorf("line %d: status %d\n%s%s", b.Line, status, out, errOut)
+		}
+	}
+	if tried != 2 {
+		t.Errorf("%d blocks were tried", tried)
 	}
 }
