@@ -74,6 +74,7 @@ func (c *control) verbs(ctx context.Context) []monitor.Verb {
 	verbs := []monitor.Verb{
 		{Name: "status", Quiet: true, Help: "the status of the process that answers", Serve: c.status},
 		{Name: "explain", Quiet: true, Help: "which keys a row change removes, by which rule", Serve: c.explain},
+		{Name: "events", Quiet: true, Help: "what has happened, from the last 200 events", Serve: c.events},
 		{Name: "pause", Help: "apply nothing until resume; the slot keeps everything", Serve: c.pause},
 		{Name: "resume", Help: "go on after pause", Serve: c.resume},
 		{Name: "invalidate", Active: true, Long: true, Help: "remove keys, patterns and tags", Check: checkInvalidate, Serve: c.invalidate},
