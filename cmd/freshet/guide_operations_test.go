@@ -36,11 +36,12 @@ type trouble struct {
 	says    string // as the page has it
 	heading string // that it stands under
 	status  int
-	provoke func(t *testing.T, b *troubled) (out string, status int)
+	provoke func(b *troubled) (out string, status int)
 }
 
 // troubled is the servers, and who may do what on them.
 type troubled struct {
+	t        *testing.T
 	postgres *servers.Postgres
 	redis    *servers.Redis
 	nats     *servers.NATS
@@ -49,8 +50,8 @@ type troubled struct {
 
 // config writes a configuration of an instance of its own, whose settings the
 // replacements change.
-func (b *troubled) config(t *testing.T, replacements ...string) string {
-	t.Helper()
+func (b *troubled) config(replacements ...string) string {
+	b.t.Helper()
 	text := fmt.Sprintf(`
 name: trouble%d
 postgres: {url: %q}
@@ -61,11 +62,11 @@ rules: [{table: orders, invalidate: ["order:{id}"]}]
 `, b.name.Add(1), b.postgres.URL(), b.nats.URL(), b.redis.URL())
 	for i := 0; i < len(replacements); i += 2 {
 		if !strings.Contains(text, replacements[i]) {
-			t.Fatalf("no %q in %s", replacements[i], text)
+			b.t.Fatalf("no %q in %s", replacements[i], text)
 		}
 		text = strings.ReplaceAll(text, replacements[i], replacements[i+1])
 	}
-	return writeConfig(t, text)
+	return writeConfig(b.t, text)
 }
 
 func (b *troubled) as(role string) []string {
@@ -73,9 +74,9 @@ func (b *troubled) as(role string) []string {
 }
 
 // run runs a command that ends by itself.
-func (b *troubled) run(t *testing.T, args ...string) (string, int) {
-	t.Helper()
-	out, errOut, status := freshet(t, args...)
+func (b *troubled) run(args ...string) (string, int) {
+	b.t.Helper()
+	out, errOut, status := freshet(b.t, args...)
 	return out + errOut, status
 }
 
@@ -92,17 +93,17 @@ func taken(t *testing.T) string {
 }
 
 // waits starts a service that waits for a server, until its log says so, and stops it.
-func (b *troubled) waits(t *testing.T, config, says string) (log string, status int) {
-	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), patience)
+func (b *troubled) waits(config, says string) (log string, status int) {
+	b.t.Helper()
+	ctx, stop := context.WithTimeout(b.t.Context(), patience)
 	defer stop()
 	cmd := command(ctx, nil, "run", "-c", config)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		log += lines.Text() + "\n"
@@ -121,53 +122,53 @@ const (
 )
 
 var troubles = []trouble{
-	{"environment variable DATABASE_URL is not set", notStarting, exitUsage, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "run", "-c", b.config(t, b.postgres.URL(), "${DATABASE_URL}"))
+	{"environment variable DATABASE_URL is not set", notStarting, exitUsage, func(b *troubled) (string, int) {
+		return b.run("run", "-c", b.config(b.postgres.URL(), "${DATABASE_URL}"))
 	}},
-	{"the old value of {…} is not in the replica identity", notStarting, exitUsage, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "run", "-c", b.config(t, `"order:{id}"`, `"orders:client:{client_id}"`))
+	{"the old value of {…} is not in the replica identity", notStarting, exitUsage, func(b *troubled) (string, int) {
+		return b.run("run", "-c", b.config(`"order:{id}"`, `"orders:client:{client_id}"`))
 	}},
-	{"publication … does not match the rules", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "run", "-c", b.config(t, b.as("reader")...))
+	{"publication … does not match the rules", notStarting, exitFailed, func(b *troubled) (string, int) {
+		return b.run("run", "-c", b.config(b.as("reader")...))
 	}},
-	{"replication slot … does not exist", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		config := b.config(t, "postgres: {", "postgres: {manage: false, publication: made_by_hand, ")
-		return b.run(t, "run", "-c", config)
+	{"replication slot … does not exist", notStarting, exitFailed, func(b *troubled) (string, int) {
+		config := b.config("postgres: {", "postgres: {manage: false, publication: made_by_hand, ")
+		return b.run("run", "-c", config)
 	}},
-	{"connect for replication: …", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "run", "-c", b.config(t, append(b.as("poor"), "postgres: {", "postgres: {publication: made_by_hand, ")...))
+	{"connect for replication: …", notStarting, exitFailed, func(b *troubled) (string, int) {
+		return b.run("run", "-c", b.config(append(b.as("poor"), "postgres: {", "postgres: {publication: made_by_hand, ")...))
 	}},
-	{"embedded store … is in use by another process", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		store := fmt.Sprintf(`embedded: {listen: "127.0.0.1:-1", store_dir: %q}`, t.TempDir())
-		config := b.config(t, fmt.Sprintf("url: %q", b.nats.URL()), store)
-		runService(t, config, "")
-		return b.run(t, "run", "-c", config)
+	{"embedded store … is in use by another process", notStarting, exitFailed, func(b *troubled) (string, int) {
+		store := fmt.Sprintf(`embedded: {listen: "127.0.0.1:-1", store_dir: %q}`, b.t.TempDir())
+		config := b.config(fmt.Sprintf("url: %q", b.nats.URL()), store)
+		runService(b.t, config, "")
+		return b.run("run", "-c", config)
 	}},
-	{"listen on 127.0.0.1:4222", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		address := taken(t)
-		out, status := b.run(t, "run", "-c", b.config(t, fmt.Sprintf("url: %q", b.nats.URL()), fmt.Sprintf("embedded: {listen: %q, store_dir: %q}", address, t.TempDir())))
+	{"listen on 127.0.0.1:4222", notStarting, exitFailed, func(b *troubled) (string, int) {
+		address := taken(b.t)
+		out, status := b.run("run", "-c", b.config(fmt.Sprintf("url: %q", b.nats.URL()), fmt.Sprintf("embedded: {listen: %q, store_dir: %q}", address, b.t.TempDir())))
 		return strings.ReplaceAll(out, address, "127.0.0.1:4222"), status
 	}},
-	{"http.listen … address already in use", notStarting, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "run", "-c", b.config(t, `listen: ""`, fmt.Sprintf("listen: %q", taken(t))))
+	{"http.listen … address already in use", notStarting, exitFailed, func(b *troubled) (string, int) {
+		return b.run("run", "-c", b.config(`listen: ""`, fmt.Sprintf("listen: %q", taken(b.t))))
 	}},
-	{"cache.url is empty", notStarting, exitUsage, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "run", "-c", b.config(t, b.redis.URL(), ""))
+	{"cache.url is empty", notStarting, exitUsage, func(b *troubled) (string, int) {
+		return b.run("run", "-c", b.config(b.redis.URL(), ""))
 	}},
-	{"waiting for a server that is away", notStarting, exitDone, func(t *testing.T, b *troubled) (string, int) {
-		return b.waits(t, b.config(t, b.postgres.Addr(), nowhere), "waiting for a server that is away")
+	{"waiting for a server that is away", notStarting, exitDone, func(b *troubled) (string, int) {
+		return b.waits(b.config(b.postgres.Addr(), nowhere), "waiting for a server that is away")
 	}},
-	{"nats does not answer", notStarting, exitDone, func(t *testing.T, b *troubled) (string, int) {
-		return b.waits(t, b.config(t, b.nats.Addr(), nowhere), "nats does not answer")
+	{"nats does not answer", notStarting, exitDone, func(b *troubled) (string, int) {
+		return b.waits(b.config(b.nats.Addr(), nowhere), "nats does not answer")
 	}},
-	{"no process of instance … answers", nobodyFound, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "pause", "-c", b.config(t))
+	{"no process of instance … answers", nobodyFound, exitFailed, func(b *troubled) (string, int) {
+		return b.run("pause", "-c", b.config())
 	}},
-	{"nothing is heard of instance …", nobodyFound, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "status", "-c", b.config(t))
+	{"nothing is heard of instance …", nobodyFound, exitFailed, func(b *troubled) (string, int) {
+		return b.run("status", "-c", b.config())
 	}},
-	{"connect to nats at …", nobodyFound, exitFailed, func(t *testing.T, b *troubled) (string, int) {
-		return b.run(t, "pause", "-c", b.config(t, b.nats.Addr(), nowhere))
+	{"connect to nats at …", nobodyFound, exitFailed, func(b *troubled) (string, int) {
+		return b.run("pause", "-c", b.config(b.nats.Addr(), nowhere))
 	}},
 }
 
@@ -193,7 +194,7 @@ func TestGuideTroubleshooting(t *testing.T) {
 			}
 		}
 	}
-	b := &troubled{postgres: servertest.Postgres(t), redis: servertest.Redis(t), nats: servertest.NATS(t)}
+	b := &troubled{t: t, postgres: servertest.Postgres(t), redis: servertest.Redis(t), nats: servertest.NATS(t)}
 	db, err := b.postgres.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +213,7 @@ func TestGuideTroubleshooting(t *testing.T) {
 		} else {
 			delete(quotes, quote)
 		}
-		out, status := tr.provoke(t, b)
+		out, status := tr.provoke(b)
 		want := regexp.MustCompile(strings.ReplaceAll(regexp.QuoteMeta(tr.says), "…", ".*"))
 		if !want.MatchString(out) || status != tr.status {
 			t.Errorf("%s: status %d, want %d, and the output\n%s", tr.says, status, tr.status, out)

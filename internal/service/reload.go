@@ -36,7 +36,7 @@ func (c *control) hearReloads(ctx context.Context) error {
 		}
 	})
 	if err != nil { // the connection is closed: the process stops
-		return nil //nolint:nilerr // what it is for
+		return nil
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection may have gone
 	for {
