@@ -97,6 +97,17 @@ func TestReloadReachesEveryProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.plant("item:9")
+	// One that starts now has the new rules alone.
+	third := runService(t, s.config, "invalidator")
+	differ := func(want bool) {
+		t.Helper()
+		servertest.Eventually(t, patience, func() (bool, string) {
+			out, _, _ := freshet(t, "status", "-c", s.config)
+			return strings.Contains(out, "have read different ones") == want, out
+		})
+	}
+	differ(true)
+	third.terminate()
 	if out, errOut, status := freshet(t, "reload", "-c", s.config); status != 0 {
 		t.Fatalf("got %d, %s%s", status, out, errOut)
 	}
@@ -110,6 +121,7 @@ func TestReloadReachesEveryProcess(t *testing.T) {
 		servertest.Eventually(t, patience, func() (bool, string) { return !s.has("item:1"), "item:1 is still cached" })
 	}
 	follows()
+	differ(false)
 	workers[0].kill() // which was asked: the other one stood by
 	follows()
 }
