@@ -57,7 +57,7 @@ cache: {url: %[2]q}
 rules: [{table: orders, invalidate: ["order:{id}"]}]
 `, nowhere, cacheURL))
 	out, errOut, _ := checkCommand(t, "-c", config)
-	return regexp.MustCompile(`(?m)^.* cache +connection.*$|\z`).FindString(out) + errOut
+	return regexp.MustCompile(`(?m)^.* cache +connection.*$(\n +→.*$)?|\z`).FindString(out) + errOut
 }
 
 // stores puts a value into the cache, as services do, and reads it.
@@ -121,6 +121,17 @@ func TestGuideRedisURLs(t *testing.T) {
 	for _, name := range []string{"rediss and ca_file", "unix", "all at once"} {
 		if line := connects(t, accepted[name]); !strings.HasPrefix(line, "ok ") {
 			t.Errorf("%s: %s", name, line)
+		}
+	}
+	for u, remedy := range map[string]string{ // what is wrong with TLS most often
+		"redis://" + tls:             "begin it with rediss://",
+		"rediss://" + tls:            "?ca_file=",
+		"rediss://" + server.Addr():  "begin it with redis://",
+		"redis://" + server.Addr():   "ok ",
+		"redis://u:p@" + tls + "/99": "begin it with rediss://",
+	} {
+		if line := connects(t, u); !strings.Contains(line, remedy) {
+			t.Errorf("%s: %s, want %q", u, line, remedy)
 		}
 	}
 	named, err := cache.Open(t.Context(), accepted["client_name"], cache.Config{})
