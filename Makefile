@@ -89,10 +89,11 @@ format: $(GOLANGCI_LINT) ## format every Go file (gofumpt, imports in three grou
 
 .PHONY: bench
 bench: install-servers ## measure the pipeline end to end; results go to bench/results
-	$(GO) run ./cmd/freshet-bench drain $(ARGS)
-	$(GO) run ./cmd/freshet-bench latency $(ARGS)
-	$(GO) run ./cmd/freshet-bench warm $(ARGS)
-	$(GO) run ./cmd/freshet-bench warm --updates 100 $(ARGS)
+	$(GO) run -buildvcs=true ./cmd/freshet-bench drain $(ARGS)
+	$(GO) run -buildvcs=true ./cmd/freshet-bench latency $(ARGS)
+	$(GO) run -buildvcs=true ./cmd/freshet-bench warm $(ARGS)
+	$(GO) run -buildvcs=true ./cmd/freshet-bench warm --updates 100 $(ARGS)
+	$(GO) run -buildvcs=true ./cmd/freshet-bench memory
 
 .PHONY: bench-go
 bench-go: install-servers ## run the Go benchmarks beside the code (PKG=./..., RUN=.)

@@ -29,6 +29,7 @@ type Cache struct {
 	flights flights
 	bounded boundedFlights
 	recent  recent
+	blind   atomic.Bool // reads with a bound have found no position; it was logged
 	once    sync.Once
 	done    error
 }
@@ -38,11 +39,15 @@ type Cache struct {
 // a Sentinel group. With rediss:// the parameters ca_file, cert_file and key_file
 // name PEM files: the authorities to trust instead of the system's, and the
 // client's certificate. With memory:// the entries are kept in this process, which
-// is for development; an empty URL does that too and logs a warning. Open does
-// not connect, and returns an error only for a URL that cannot be used.
+// is for development and tests: what others change in the database is not removed
+// from there. An empty URL does that too and logs a warning. Open does not connect,
+// and returns an error only for a URL that cannot be used; see Ping.
 func Open(_ context.Context, url string, cfg Config) (*Cache, error) {
 	cfg.setDefaults()
-	if url == "" {
+	switch {
+	case url == "" && cfg.Source != "":
+		cfg.Logger.Warn("no cache URL: entries are kept in this process only, where Freshet cannot remove them", "source", cfg.Source)
+	case url == "":
 		cfg.Logger.Warn("no cache URL: entries are kept in this process only")
 	}
 	if url == "" || isMemory(url) {
@@ -77,7 +82,9 @@ func newCache(s store, cfg Config) *Cache {
 	return c
 }
 
-// Close ends loads that are under way and closes what Open opened.
+// Close ends the contexts of loads that are under way, waits for their loaders to
+// return, and closes what Open opened. Callers that wait for a load, and all calls
+// from then on, get ErrClosed. Close may be called again.
 func (c *Cache) Close() error {
 	c.once.Do(func() {
 		c.closed.Store(true)

@@ -7,10 +7,14 @@ import (
 
 // Config configures a Cache. The zero value works.
 type Config struct {
-	// Source is the name of the Freshet instance that keeps this cache fresh.
-	// Defaults to none: then no read can ask how fresh a value is.
+	// Source is the name of the Freshet instance that keeps this cache fresh, as
+	// in its configuration. Its position vouches for reads with AtLeast or Within,
+	// and for no more than the keys that its rules name: keys of two instances
+	// belong into two caches. Defaults to none: then nothing in the cache can be
+	// proven, and reads with a bound go to the database.
 	Source string
-	// Prefix is put before every key. Defaults to none.
+	// Prefix is put before every key and tag. It must be cache.prefix of that
+	// instance, or its rules name other keys than these. Defaults to none.
 	Prefix string
 	// Codec turns values into what is stored. Defaults to JSON.
 	Codec Codec

@@ -11,8 +11,9 @@ import (
 var (
 	// ErrMiss is returned by Get for a key that is not in the cache.
 	ErrMiss = errors.New("cache: miss")
-	// ErrNotFound is returned by a loader for what does not exist, and by
-	// GetOrSet when a loader said so a short while ago.
+	// ErrNotFound is returned by a loader for what does not exist, wrapped or as it
+	// is, and by GetOrSet when a loader said so a short while ago. Get does not know
+	// of that: it returns ErrMiss.
 	ErrNotFound = errors.New("cache: not found")
 	// ErrStale is returned by reads with OrStaleError when nothing in the cache
 	// is fresh enough.

@@ -254,3 +254,27 @@ func ExampleCache_Clear() {
 	// Output:
 	// 2 <nil>
 }
+
+func ExampleGetOrSet_ofOtherKeys() {
+	ctx := context.Background()
+	c, _ := cache.Open(ctx, "memory://", cache.Config{Source: "shop", Logger: quiet})
+	defer c.Close()
+
+	// A page of a client that is cached by itself. What the cache has of the client
+	// may be from before a change that the page must show, so the loader asks for what
+	// is proven to be from after its own beginning.
+	page, err := cache.GetOrSet(ctx, c, "page:client:7", time.Hour, func(ctx context.Context) (string, error) {
+		token, err := cache.TokenFrom(ctx, pool{})
+		if err != nil {
+			return "", err
+		}
+		found, err := cache.GetOrSet(ctx, c, "client:7", time.Hour, func(ctx context.Context) (customer, error) {
+			return loadCustomer(ctx, 7)
+		}, cache.AtLeast(token))
+		return "all about " + found.Name, err
+	})
+	fmt.Println(page, err)
+	// Output:
+	// asking the database
+	// all about Ada <nil>
+}

@@ -15,7 +15,8 @@ func (readOption) read()               {}
 // AtLeast makes a read see every transaction that had committed when the token
 // was taken. What is in the cache is used only where Redis holds the proof, a
 // position that has passed the token; else GetOrSet calls its loader, and Get
-// finds nothing. Of several bounds of a call every one holds.
+// finds nothing. The zero Token asks for no more than that there is a position. Of
+// several bounds of a call every one holds.
 func AtLeast(t Token) ReadOption {
 	return readOption(func(s *settings) { s.bounded, s.tokens = true, append(s.tokens[:len(s.tokens):len(s.tokens)], t) })
 }
@@ -23,6 +24,8 @@ func AtLeast(t Token) ReadOption {
 // Within makes a read see everything that was committed longer than d ago.
 // Config.ClockSkew is taken off d. What is in the cache is used only where
 // Redis holds the proof; else GetOrSet calls its loader, and Get finds nothing.
+// The proof is renewed every postgres.mark_interval of Freshet's (100ms): with the
+// defaults a d of less than 400ms or so is often not met, and one of 250ms never.
 func Within(d time.Duration) ReadOption {
 	return readOption(func(s *settings) {
 		if s.bounded = true; s.within == nil || d < *s.within {
@@ -53,6 +56,7 @@ func (s *settings) satisfies(p Position, now time.Time, skew time.Duration) bool
 func (c *Cache) proven(positions []string, s *settings) bool {
 	for _, text := range positions {
 		if text == "" {
+			c.warnBlind()
 			return false
 		}
 		p, err := decodePosition(text)
@@ -64,7 +68,24 @@ func (c *Cache) proven(positions []string, s *settings) bool {
 			return false
 		}
 	}
+	if c.blind.Load() {
+		c.blind.Store(false)
+	}
 	return len(positions) > 0
+}
+
+// warnBlind says, once until there is one, that reads with a bound find no
+// position: all of them go to the database, which else nothing shows but the load
+// there.
+func (c *Cache) warnBlind() {
+	if c.blind.Load() || c.blind.Swap(true) {
+		return
+	}
+	if c.cfg.Source == "" {
+		c.cfg.Logger.Warn("no Config.Source: reads with AtLeast or Within cannot be proven, and go to the database")
+		return
+	}
+	c.cfg.Logger.Warn("no position of the Freshet instance in the store: reads with AtLeast or Within go to the database", "source", c.cfg.Source)
 }
 
 // aheadOf reads how far deletes have been sent to a master, given its position

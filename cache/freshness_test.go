@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -132,6 +134,66 @@ func TestBoundWithoutSourceLoads(t *testing.T) {
 	got, err := cache.GetOrSet(t.Context(), b.cache, "k", time.Minute, constant("loaded"), cache.Within(time.Hour))
 	if err != nil || got != "loaded" {
 		t.Errorf("got %q, %v, want loaded", got, err)
+	}
+}
+
+// TestBoundsWithoutPositionWarn: that no bound can be proven, as with another
+// instance's name, is said once, and again when a position has been lost.
+func TestBoundsWithoutPositionWarn(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	ask := func(c *cache.Cache) {
+		t.Helper()
+		for range 3 {
+			if _, err := cache.Get[int](t.Context(), c, "k", cache.Within(time.Hour)); !errors.Is(err, cache.ErrMiss) {
+				t.Fatal(err)
+			}
+		}
+	}
+	ask(open(t, "memory://", nil, cache.Config{Logger: logger}).cache)
+	log.want(t, "no Config.Source", 1)
+
+	c := open(t, "memory://", nil, cache.Config{Source: "shop", Logger: logger}).cache
+	ask(c)
+	log.want(t, "source=shop", 1)
+	a, err := c.Applier(cache.ApplierConfig{Name: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := position("me", 1)
+	p.Time = time.Now()
+	mustTakeOver(t, a, p)
+	ask(c)
+	log.want(t, "source=shop", 1)
+	if _, err := cache.Get[int](t.Context(), c, "k", cache.AtLeast(token(t, "74:00000001:0/1"))); !errors.Is(err, cache.ErrMiss) {
+		t.Fatal(err)
+	}
+	log.want(t, "source=shop", 1) // behind, though not missing
+}
+
+// logged is a log to look at.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) has(s string, n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), s) == n
+}
+
+func (l *logged) want(t *testing.T, s string, n int) {
+	t.Helper()
+	if !l.has(s, n) {
+		t.Errorf("not %d times %q in the log:\n%s", n, s, l.text.String())
 	}
 }
 

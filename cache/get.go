@@ -7,7 +7,9 @@ import (
 )
 
 // Get returns the value of a key, or ErrMiss. With AtLeast or Within a value that
-// is not proven to be fresh enough counts as missing.
+// is not proven to be fresh enough counts as missing. A value that cannot be decoded
+// into a T is another error, where GetOrSet loads it anew: values whose type changes
+// from one release to the next have a VersionedKey.
 func Get[T any](ctx context.Context, c *Cache, key string, opts ...ReadOption) (T, error) {
 	var s settings
 	if len(opts) > 0 {
@@ -66,7 +68,9 @@ func get[T any](ctx context.Context, c *Cache, key, full string, s *settings) (T
 }
 
 // GetMany returns the values of keys; those that are not in the cache are not
-// in the result. With AtLeast or Within, each key costs a round trip.
+// in the result. If some values cannot be decoded into a T, the error is a
+// *BatchError by key, and the result holds the others. With AtLeast or Within,
+// each key costs a round trip.
 func GetMany[T any](ctx context.Context, c *Cache, keys []string, opts ...ReadOption) (map[string]T, error) {
 	s := settingsOf(opts)
 	all := make([]*settings, len(keys))
@@ -89,10 +93,10 @@ func getManyAs[T any](ctx context.Context, c *Cache, keys []string, of []*settin
 	ctx, end := c.observeKeys(ctx, OpGetMany, keys)
 	err = getMany(ctx, c, keys, full, of, values)
 	end("", err)
-	if err != nil {
+	if some := (*BatchError)(nil); err != nil && !errors.As(err, &some) {
 		return nil, err
 	}
-	return values, nil
+	return values, err
 }
 
 func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*settings, values map[string]T) error {
@@ -118,6 +122,7 @@ func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*se
 	if err != nil {
 		return c.failed("get", keys[rest[0]], err)
 	}
+	var failed map[string]error
 	for j, l := range all {
 		key := keys[rest[j]]
 		n := c.counters.of(key)
@@ -132,11 +137,18 @@ func getMany[T any](ctx context.Context, c *Cache, keys, full []string, of []*se
 			continue
 		}
 		var value T
-		if err := c.unmarshal(l.payload, &value); err != nil {
-			return fmt.Errorf("decode %q: %w", key, err)
-		}
 		n.hits.Add(1)
+		if err := c.unmarshal(l.payload, &value); err != nil {
+			if failed == nil {
+				failed = map[string]error{}
+			}
+			failed[key] = fmt.Errorf("decode: %w", err)
+			continue
+		}
 		values[key] = value
+	}
+	if failed != nil {
+		return &BatchError{Failed: failed}
 	}
 	return nil
 }

@@ -12,8 +12,15 @@ import (
 //
 // Of all callers that miss a key at the same time, in all processes, one loads
 // and the others wait for it. If the key is invalidated while the loader runs,
-// its value is returned to the callers that waited and not stored. When load
-// returns ErrNotFound, that is remembered for Config.NegativeTTL and returned.
+// its value is returned to the callers that waited and not stored. A process hears
+// of what others invalidate by its near layer: without one, that value is returned
+// also to those who come before the loader is done, so that without a bound a value
+// may be as old as a load takes. When load returns ErrNotFound, wrapped or as it is,
+// that is remembered for Config.NegativeTTL and returned. Any other error is
+// returned to all who waited, as it is, and nothing is remembered.
+//
+// The caller whose loader ran gets what that returned. All others get what the
+// codec makes of it: with JSON, without the fields that JSON leaves out.
 //
 // The loader runs detached from the caller, with the values of its context and
 // a deadline of its own (Config.LoadTimeout); a caller whose context ends stops
@@ -21,12 +28,16 @@ import (
 //
 // The loader's view of the database must begin within the call: inside an open
 // REPEATABLE READ or SERIALIZABLE transaction, and inside any transaction that
-// has written, pass NoFill.
+// has written, pass NoFill. Nor must it read another key of the cache: that one
+// may hold what was there before a change whose last delete of this key is past,
+// and this key would keep it for ttl. A loader that cannot do without takes a token
+// with TokenFrom first, and reads the other keys with AtLeast. Its own key it must
+// not ask for: it would wait for itself.
 //
 // With AtLeast or Within, what is in the cache, or is being loaded already, is
 // used only if it is proven to be fresh enough. Otherwise the loader is called,
 // and its value stored only if nobody else holds the key's lease. Such a loader
-// must read the primary.
+// must read the primary; the bound is not handed on to reads that it makes.
 //
 // When the store does not answer, the loader is called and nothing is stored.
 func GetOrSet[T any](
@@ -87,7 +98,8 @@ func getOrSet[T any](
 	case l.err != nil:
 		n.errors.Add(1)
 	case l.ok:
-		if err := c.unmarshal(l.payload, &value); err == nil {
+		err := c.unmarshal(l.payload, &value)
+		if err == nil {
 			n.hits.Add(1)
 			if predicted != present {
 				c.recent.add(full)
@@ -99,7 +111,7 @@ func getOrSet[T any](
 			}
 			return value, OutcomeHit, nil
 		}
-		// Stored by another version of the program.
+		c.warnGarbled(n, key, err)
 		l.useless, value = l.ident, *new(T)
 	}
 	if l.stale {
@@ -183,7 +195,10 @@ func refresh[T any](
 	// No key may begin so: nobody waits for this flight, and each key has one.
 	_, _, _ = c.flights.join(reserved+"refresh:"+full, nil, l.loading, func() ([]byte, error) {
 		value, err := p.fly(l.leadRefresh, load)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		switch thrown := (*loaderPanicError)(nil); {
+		case errors.As(err, &thrown): // nobody waits for it to panic in
+			c.cfg.Logger.Error("a loader panicked while it refreshed a value", "key", full, "error", err)
+		case err != nil && !errors.Is(err, ErrNotFound):
 			c.cfg.Logger.Debug("a value was not refreshed", "key", full, "error", err)
 		}
 		return value, err

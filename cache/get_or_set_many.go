@@ -179,11 +179,13 @@ func (b *batch[K, T]) read(ctx context.Context) (missing []*batchItem[K], storeD
 		}
 		if item.found.ok && err == nil {
 			var value T
-			if decodeErr := b.c.unmarshal(item.found.payload, &value); decodeErr == nil {
+			decodeErr := b.c.unmarshal(item.found.payload, &value)
+			if decodeErr == nil {
 				item.n.hits.Add(1)
 				b.values[item.id] = value
 				continue
 			}
+			b.c.warnGarbled(item.n, item.key, decodeErr)
 			item.found.useless = item.found.ident
 		}
 		item.n.misses.Add(1)

@@ -29,6 +29,7 @@ type lookup struct {
 // tags or a grace that the call does not name.
 func (c *Cache) lookup(ctx context.Context, full string, s *settings) lookup {
 	if s.bounded && c.cfg.Source == "" {
+		c.warnBlind()
 		return lookup{stale: true}
 	}
 	var l lookup

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -48,6 +49,9 @@ func dial(raw string, l limits) (redis.UniversalClient, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("parse cache URL: %w", withoutURL(err))
+	}
+	if strings.Contains(u.Host, ",") {
+		return nil, errors.New("parse cache URL: the host has a comma: write further addresses as parameters, ?addr=host:port")
 	}
 	query := u.Query()
 	secure, raw, err := tlsFiles(u)

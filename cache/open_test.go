@@ -92,6 +92,7 @@ func TestOpenRefuses(t *testing.T) {
 		"rediss://u:s3cret@h/0?ca_file=" + empty:      "no certificate",
 		"rediss://u:s3cret@h/0?cert_file=nowhere":     "cert_file",
 		"redis://u:s3cret@h/0?pool_size=many":         "pool_size",
+		"redis://u:s3cret@h:1,i:2":                    "addr=",
 		"redis://u:s3cret@h/?addr=i:1&read_only=true": "replicas",
 	} {
 		c, err := cache.Open(t.Context(), raw, cache.Config{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -133,6 +134,21 @@ func TestRefreshAhead(t *testing.T) {
 			return err == nil && got >= 2, fmt.Sprint(got, err)
 		})
 	})
+}
+
+// TestRefreshAheadPanics: nobody waits for such a loader, so its panic is logged.
+func TestRefreshAheadPanics(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	c := open(t, "memory://", nil, cache.Config{Logger: slog.New(slog.NewTextHandler(log, nil))}).cache
+	if err := cache.Set(t.Context(), c, "k", 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	got, err := cache.GetOrSet(t.Context(), c, "k", time.Minute, func(context.Context) (int, error) { panic("a bug") }, cache.WithRefreshAhead(time.Hour))
+	if got != 1 || err != nil {
+		t.Errorf("got %d, %v, want 1", got, err)
+	}
+	servertest.Eventually(t, time.Minute, func() (bool, string) { return log.has("a bug", 1) && log.has("level=ERROR", 1), "no panic in the log" })
 }
 
 func TestRefreshAheadIsVoided(t *testing.T) {

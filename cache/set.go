@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -187,5 +188,8 @@ func (c *Cache) Increment(ctx context.Context, key string, delta int64, ttl time
 
 // Decrement subtracts delta, and is otherwise like Increment.
 func (c *Cache) Decrement(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error) {
+	if delta == math.MinInt64 { // it is its own negative
+		return 0, fmt.Errorf("decrement %q: the delta is out of range", key)
+	}
 	return c.Increment(ctx, key, -delta, ttl)
 }

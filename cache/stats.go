@@ -40,6 +40,17 @@ type counters struct {
 	hits, near, misses, absent, loads, refused, refreshes, fallbacks, waits, shared, stale, errors atomic.Int64
 
 	strangers trend // of the keys that nothing is remembered of
+
+	garbled atomic.Bool // a value that was there could not be decoded; it was logged
+}
+
+// warnGarbled says, once for a prefix, that a value is loaded anew as it cannot be
+// decoded. Now and then that is another release's; with a type that the codec cannot
+// bring back, such as an interface, it is every one, and nothing is ever a hit.
+func (c *Cache) warnGarbled(n *counters, key string, err error) {
+	if !n.garbled.Swap(true) {
+		c.cfg.Logger.Warn("a value in the cache cannot be decoded, and is loaded anew; others like it are not logged", "key", key, "error", err)
+	}
 }
 
 func (n *counters) counts() Counts {

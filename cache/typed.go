@@ -106,7 +106,7 @@ func (t Typed[K, T]) GetMany(ctx context.Context, ids []K, opts ...ReadOption) (
 		all[i] = &s
 	}
 	found, err := getManyAs[T](ctx, t.c, keys, all)
-	if err != nil {
+	if found == nil {
 		return nil, err
 	}
 	values := make(map[K]T, len(found))
@@ -115,7 +115,7 @@ func (t Typed[K, T]) GetMany(ctx context.Context, ids []K, opts ...ReadOption) (
 			values[id] = value
 		}
 	}
-	return values, nil
+	return values, err
 }
 
 // GetOrSet returns the value of an id, and has it loaded where there is none.

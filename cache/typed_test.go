@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -83,6 +85,9 @@ func TestIncrement(t *testing.T) {
 		}
 		if err := cache.Set(ctx, c, "text", "x", time.Minute); err != nil {
 			t.Fatal(err)
+		}
+		if got, err := c.Decrement(ctx, "n", math.MinInt64, time.Hour); err == nil {
+			t.Errorf("the least delta: got %d and no error", got)
 		}
 		if got, err := c.Increment(ctx, "text", 1, time.Minute); err == nil {
 			t.Errorf("a text was counted: %d", got)
@@ -215,6 +220,51 @@ func TestCodecThatWritesTheMagic(t *testing.T) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
+}
+
+// TestGetManyReturnsTheOthers: a value of another type fails by itself.
+func TestGetManyReturnsTheOthers(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t, ctx, c := b.t, b.t.Context(), b.cache
+		if err := cache.SetMany(ctx, c, map[string]any{"stock:1": 10, "stock:2": "ten"}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		var failed *cache.BatchError
+		got, err := cache.GetMany[int](ctx, c, []string{"stock:1", "stock:2", "stock:3"})
+		if !errors.As(err, &failed) || len(failed.Failed) != 1 || failed.Failed["stock:2"] == nil || len(got) != 1 || got["stock:1"] != 10 {
+			t.Errorf("got %v, %v", got, err)
+		}
+		view := cache.For[int](c, cache.Spec[int]{Prefix: "stock", TTL: time.Minute})
+		if got, err := view.GetMany(ctx, []int{1, 2, 3}); !errors.As(err, &failed) || len(got) != 1 || got[1] != 10 {
+			t.Errorf("typed: got %v, %v", got, err)
+		}
+	})
+}
+
+// TestTypeThatCannotBeRead: JSON does not bring an interface back, so each call
+// loads; that is logged once for a prefix.
+func TestTypeThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	c := open(t, "memory://", nil, cache.Config{Logger: slog.New(slog.NewTextHandler(log, nil))}).cache
+	load := func(context.Context) (fmt.Stringer, error) { return time.Second, nil }
+	for range 4 {
+		if got, err := cache.GetOrSet(t.Context(), c, "wait:1", time.Minute, load); err != nil || got.String() != "1s" {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+	log.want(t, "cannot be decoded", 1)
+	many := func(_ context.Context, ids []int) (map[int]fmt.Stringer, error) {
+		return map[int]fmt.Stringer{1: time.Second}, nil
+	}
+	for range 4 {
+		got, err := cache.GetOrSetMany(t.Context(), c, []int{1}, func(int) string { return "pause:1" }, time.Minute, many)
+		if err != nil || len(got) != 1 {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+	log.want(t, "cannot be decoded", 2)
 }
 
 // TestUselessValueIsReplacedOnce: of all callers that cannot decode what is

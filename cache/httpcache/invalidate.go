@@ -41,11 +41,14 @@ const (
 // panic, leave that open.
 //
 // The response is held back until that is done, so a client that reads after its
-// write gets what it has written. A response that is flushed, or longer than
-// 64 KiB, is held back only until then: it is preceded by an invalidation, and
-// followed by a second one when the handler has returned. The handler should have
-// committed by the time it flushes. Should the cache not be reachable, the client
-// gets its response all the same.
+// write gets what it has written. That holds of this process. Another one has the
+// old response until its near layer hears of it, a moment later; without such a
+// layer it gives that of a handler that began before to who comes while it runs.
+//
+// A response that is flushed, or longer than 64 KiB, is held back only until then:
+// it is preceded by an invalidation, and followed by a second one when the handler
+// has returned. The handler should have committed by the time it flushes. Should
+// the cache not be reachable, the client gets its response all the same.
 //
 // InvalidateOn panics where nothing is to be invalidated.
 func InvalidateOn(c *cache.Cache, what Invalidation) func(http.Handler) http.Handler {

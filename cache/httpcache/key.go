@@ -19,7 +19,8 @@ const prefix = "api:"
 // characters and slashes, as the filter urlencode of rules does it. The hash
 // covers the host, whether the connection is encrypted, the query with its
 // parameters sorted by name, the headers of varyBy, and the path as the client
-// wrote it where that is another one.
+// wrote it where that is another one. Below an http.StripPrefix the path in the
+// key, and so in rules, is what is left of it.
 func Key(r *http.Request, varyBy ...string) string {
 	h := newDigest()
 	h.add(strings.ToLower(r.Host))

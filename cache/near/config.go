@@ -13,7 +13,8 @@ import (
 // Config configures a Layer. Only Name is required.
 type Config struct {
 	// Name is the name of the Freshet instance whose broadcasts the layer hears,
-	// as in its configuration.
+	// as in its configuration and in cache.Config.Source. Under another instance's
+	// name the layer hears nothing of this one's keys, and keeps them for TTL.
 	Name string
 	// NoInvalidator says that no invalidator serves the instance: the layer then
 	// keeps entries without hearing one, and is as fresh as what the library's
@@ -80,7 +81,10 @@ func (c *Config) validate(conn *nats.Conn) error {
 	if c.Patience < 2*c.hooks.every {
 		errs = append(errs, fmt.Errorf("near: patience %v: less than two heartbeats, %v", c.Patience, 2*c.hooks.every))
 	}
-	if conn.Opts.NoEcho {
+	switch {
+	case conn == nil:
+		errs = append(errs, errors.New("near: there is no connection"))
+	case conn.Opts.NoEcho:
 		errs = append(errs, errors.New("near: the connection has nats.NoEcho: the layer must hear itself to know that it hears others"))
 	}
 	return errors.Join(errs...)

@@ -1,6 +1,7 @@
 package near_test
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -41,6 +42,34 @@ func process(url string) (*near.Layer, func()) {
 	}
 }
 
+// A service keeps entries near, in front of the store that Freshet keeps fresh.
+func Example() {
+	nats := serve() // in production: nats.Connect to the server that Freshet uses
+	defer nats.WaitForShutdown()
+	defer nats.Shutdown()
+	layer, closeLayer := process(nats.ClientURL())
+	defer closeLayer()
+	ctx := context.Background()
+	c, err := cache.Open(ctx, "memory://", cache.Config{Near: layer}) // in production redis://… and a Source
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close() // first of the three
+
+	for !layer.Stats().Sound { // for the first milliseconds every read goes to the store
+		<-time.After(time.Millisecond)
+	}
+	load := func(context.Context) (string, error) { return "open", nil }
+	for range 3 {
+		if _, err := cache.GetOrSet(ctx, c, "order:42", time.Minute, load); err != nil {
+			panic(err)
+		}
+	}
+	s := c.Stats()
+	fmt.Println(s.Loads, "load,", s.Hits, "from the store,", s.NearHits, "from the process")
+	// Output: 1 load, 1 from the store, 1 from the process
+}
+
 // Two processes each keep entries in front of the same Redis. Package cache makes
 // these calls when a layer is its Config's Near.
 func ExampleNew() {
@@ -78,4 +107,14 @@ func ExampleNew() {
 	// open true
 	// <nil> false
 	// <nil> false
+}
+
+func ExampleDecode() {
+	data, err := near.Broadcast{Sender: "inv-7F", N: 12, Keys: []string{"order:42"}}.Encode()
+	if err != nil {
+		panic(err)
+	}
+	said, _, err := near.Decode(data)
+	fmt.Println(near.Subject("shop", said.Sender), said.N, said.Keys, err)
+	// Output: freshet.shop.invalidated.inv-7F 12 [order:42] <nil>
 }

@@ -120,6 +120,10 @@ func (l *Layer) beat() { _ = l.announcer.beat(false) }
 // age is the time that own heartbeats carry.
 func (l *Layer) age() time.Duration { return time.Duration(l.clock().mono) }
 
+// overdue is after how many times its patience a layer says that it has not come
+// into use: its name, or the server, may be another one's.
+const overdue = 3
+
 // reasonClosed is why a layer is bypassed that was closed in good order.
 const reasonClosed = "closed"
 
@@ -160,7 +164,11 @@ func (l *Layer) update(note func(now instant) (missed string)) (emptied bool) {
 	case l.sound && !sound && why != reasonClosed:
 		l.log.Warn("the near layer is bypassed", "reason", why)
 	case sound && !l.sound:
+		l.told = true
 		l.log.Info("the near layer is in use")
+	case !l.told && now.mono/overdue > l.ear.patience:
+		l.told = true
+		l.log.Warn("the near layer has not come into use", "subject", l.sub.Subject, "reason", why)
 	case missed != "":
 		l.log.Debug("the near layer was emptied", "reason", missed)
 	}

@@ -36,6 +36,7 @@ type Layer struct {
 	mu      sync.Mutex
 	ear     *ear   // guarded by mu
 	sound   bool   // guarded by mu
+	told    bool   // it has been in use, or that it has not was logged; guarded by mu
 	emptied uint64 // guarded by mu
 
 	stop  context.CancelFunc

@@ -2,8 +2,10 @@ package near_test
 
 import (
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,6 +313,9 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := near.New(open(t, server.URL()), near.Config{}); err == nil {
 		t.Error("no error without a name")
 	}
+	if _, err := near.New(nil, near.Config{Name: instance}); err == nil || !strings.Contains(err.Error(), "no connection") {
+		t.Errorf("without a connection: got %v", err)
+	}
 	closed := open(t, server.URL())
 	closed.Close()
 	if _, err := near.New(closed, near.Config{Name: instance}); err == nil {
@@ -373,4 +378,36 @@ func TestNamesThatAreNoText(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNeverInUse: a layer that hears no invalidator, as with another instance's
+// name, says so once.
+func TestNeverInUse(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	l := layer(t, servertest.NATS(t), patience(2*often), func(c *near.Config) { c.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	eventually(t, "a warning", func() bool { return log.count("has not come into use") == 1 })
+	eventually(t, "its reason", func() bool { return log.count("no invalidator") == 1 })
+	if l.Stats().Sound {
+		t.Error("it is in use")
+	}
+	servertest.Never(t, 10*often, func() (bool, string) { return log.count("has not come into use") > 1, "it says so again" })
+}
+
+// logged is a log to look at.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), s)
 }

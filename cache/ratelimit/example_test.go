@@ -127,3 +127,34 @@ func ExampleKey() {
 	// ratelimit:user:42:/login
 	// ratelimit:ip:2001:db8::/64:GET /orders/%7Bid%7D
 }
+
+func ExampleOpen() {
+	limiter, err := ratelimit.Open(context.Background(), "redis://localhost:6379/0", ratelimit.Config{Prefix: "shop:"})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(limiter.Close()) // it has not connected
+	_, err = ratelimit.Open(context.Background(), "localhost:6379", ratelimit.Config{})
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// ratelimit: parse cache URL: redis: invalid URL scheme: localhost
+}
+
+func ExampleLimit() {
+	fmt.Println(ratelimit.PerMinute(100))
+	fmt.Println(ratelimit.PerHour(1000).By(ratelimit.FixedWindow).Named("hourly"))
+	fmt.Println(ratelimit.Limit{Max: 10, Window: time.Second, Algorithm: ratelimit.GCRA, Burst: 20})
+	// Output:
+	// 100 per 1m0s (sliding window)
+	// hourly: 1000 per 1h0m0s (fixed window)
+	// 10 per 1s (GCRA, burst 20)
+}
+
+func ExampleResults() {
+	limiter := ratelimit.NewMemory(ratelimit.Config{})
+	// A plan that has no limits is a mistake, and admits nobody.
+	rs, err := limiter.AllowAll(context.Background(), "user:42", "/search")
+	fmt.Println(rs.Allowed(), errors.Is(err, ratelimit.ErrLimit))
+	// Output: false true
+}

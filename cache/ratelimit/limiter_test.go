@@ -226,7 +226,7 @@ func TestCallsThatMakeNoSense(t *testing.T) {
 				t.Errorf("%d units of 10: got %+v, %v", n, r, err)
 			}
 		}
-		if rs, err := l.AllowAll(ctx, "x", ""); !errors.Is(err, ratelimit.ErrLimit) || len(rs) != 0 {
+		if rs, err := l.AllowAll(ctx, "x", ""); !errors.Is(err, ratelimit.ErrLimit) || len(rs) != 0 || rs.Allowed() {
 			t.Errorf("no limits: got %v, %v", rs, err)
 		}
 		if rs, err := l.AllowAll(ctx, "x", "", good, ratelimit.PerMinute(5)); !errors.Is(err, ratelimit.ErrLimit) || rs.Allowed() {

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 
 	"github.com/freshet-dev/freshet/cache"
@@ -24,7 +25,7 @@ func Open(ctx context.Context, rawURL string, cfg Config) (*Limiter, error) {
 	}
 	rdb, err := cache.Dial(rawURL, cfg.Timeout)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ratelimit: %w", err)
 	}
 	s := newRedisStore(rdb, cfg)
 	s.owned = true

@@ -27,14 +27,15 @@ type Result struct {
 type Results []Result
 
 // Allowed reports whether all limits admit the call. Only then has it taken
-// something, from all of them.
+// something, from all of them. It is false where there is no limit: a call without
+// one is ErrLimit, and whoever overlooks that must not be let through.
 func (rs Results) Allowed() bool {
 	for i := range rs {
 		if !rs[i].Allowed {
 			return false
 		}
 	}
-	return true
+	return len(rs) > 0
 }
 
 // Tightest returns the result that the caller feels first: of those that deny

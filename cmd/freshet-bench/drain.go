@@ -44,7 +44,7 @@ func (o *drainOptions) run(ctx context.Context, out io.Writer, results string) (
 	both := &way{name: "both at once, into Redis"}
 	for round := range o.rounds {
 		_, _ = fmt.Fprintf(os.Stderr, "round %d of %d: writing %d rows …\n", round+1, o.rounds, o.rows)
-		if err := o.round(ctx, r, baseline, published, applied, both); err != nil {
+		if err := o.round(ctx, r, round, baseline, published, applied, both); err != nil {
 			return fmt.Errorf("round %d: %w", round+1, err)
 		}
 	}
@@ -69,9 +69,10 @@ func (o *drainOptions) rowsPerSecond(w *way) float64 {
 	return float64(o.rows) / median(w.times).Seconds()
 }
 
-// round writes one backlog and drains it once each way. Every way has slots of
-// its own, so that each reads the same WAL.
-func (o *drainOptions) round(ctx context.Context, r *rig, baseline, published, applied, both *way) error {
+// round writes one backlog and drains it once each way, in another order each time.
+// Every way begins with the same slot, stream and position, as a service that was
+// away for the backlog. What is timed includes the start of the service.
+func (o *drainOptions) round(ctx context.Context, r *rig, n int, baseline, published, applied, both *way) error {
 	if err := r.clean(ctx); err != nil {
 		return err
 	}
@@ -79,23 +80,36 @@ func (o *drainOptions) round(ctx context.Context, r *rig, baseline, published, a
 	if err := r.warmUp(ctx); err != nil {
 		return err
 	}
-	for _, slot := range []string{"loop", "copy"} {
-		if _, err := r.db.Exec(ctx, `select pg_copy_logical_replication_slot('freshet_bench', $1)`, slot); err != nil {
-			return err
-		}
+	begin, err := r.remember(ctx)
+	if err != nil {
+		return err
 	}
 	end, err := o.write(ctx, r)
 	if err != nil {
 		return err
 	}
-
-	began := time.Now()
-	if err := dropEverything(ctx, r, "loop", end); err != nil {
-		return fmt.Errorf("baseline: %w", err)
+	if _, err := r.db.Exec(ctx, `checkpoint`); err != nil { // now, and not amid one of the ways
+		return err
 	}
-	baseline.times = append(baseline.times, time.Since(began))
+	turns := []func() error{
+		func() error { return dropEverything(ctx, r, end, baseline) },
+		func() error { return o.inTurn(ctx, r, end, published, applied) },
+		func() error { return o.atOnce(ctx, r, end, both) },
+	}
+	for i := range turns {
+		if err := r.rewind(ctx, begin); err != nil {
+			return err
+		}
+		if err := turns[(n+i)%len(turns)](); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-	began = time.Now()
+// inTurn publishes the backlog, and then applies it.
+func (o *drainOptions) inTurn(ctx context.Context, r *rig, end cdc.LSN, published, applied *way) error {
+	began := time.Now()
 	p, err := r.start(ctx, nil, service.RoleConsumer)
 	if err != nil {
 		return err
@@ -105,30 +119,32 @@ func (o *drainOptions) round(ctx context.Context, r *rig, baseline, published, a
 	if err := errors.Join(err, p.stop()); err != nil {
 		return err
 	}
-
 	began = time.Now()
 	if p, err = r.start(ctx, nil, service.RoleInvalidator); err != nil {
 		return err
 	}
-	err = until(ctx, "the backlog is applied", func() bool { return p.Invalidator.Status().Position.LSN >= end })
+	err = until(ctx, "the backlog is applied", func() bool { return o.done(p, end) })
 	applied.times = append(applied.times, time.Since(began))
-	if err := errors.Join(err, p.stop()); err != nil {
-		return err
-	}
+	return errors.Join(err, p.stop())
+}
 
-	// The same WAL again, through the copied slot and an empty stream.
-	if err := r.rewind(ctx); err != nil {
+// atOnce publishes and applies it in one process.
+func (o *drainOptions) atOnce(ctx context.Context, r *rig, end cdc.LSN, both *way) error {
+	began := time.Now()
+	p, err := r.start(ctx, nil)
+	if err != nil {
 		return err
 	}
-	began = time.Now()
-	if p, err = r.start(ctx, nil); err != nil {
-		return err
-	}
-	err = until(ctx, "the backlog is published and applied", func() bool {
-		return p.Consumer.Status().Changes >= uint64(o.rows) && p.Invalidator.Status().Position.LSN >= end
-	})
+	err = until(ctx, "the backlog is published and applied", func() bool { return o.done(p, end) })
 	both.times = append(both.times, time.Since(began))
 	return errors.Join(err, p.stop())
+}
+
+// done reports whether every row of the backlog was applied: the position alone would
+// also be there after a flush.
+func (o *drainOptions) done(p *process, end cdc.LSN) bool {
+	s := p.Invalidator.Status()
+	return s.Changes >= int64(o.rows) && s.Position.LSN >= end
 }
 
 // write makes the backlog and returns a WAL position behind it.
@@ -171,8 +187,34 @@ func (r *rig) clean(ctx context.Context) error {
 	return r.forget(ctx)
 }
 
-// rewind puts the copied slot in the place of the one that was read.
-func (r *rig) rewind(ctx context.Context) error {
+// beginning is what every way of a round begins with: beside it, a copy of the slot
+// and one of the stream's folder.
+type beginning map[string]string // the service's keys in Redis, as DUMP gives them
+
+// remember keeps where a stopped service is.
+func (r *rig) remember(ctx context.Context) (beginning, error) {
+	if _, err := r.db.Exec(ctx, `select pg_copy_logical_replication_slot('freshet_bench', 'copy')`); err != nil {
+		return nil, err
+	}
+	copied := filepath.Join(r.dir, "nats-copy")
+	if err := errors.Join(os.RemoveAll(copied), os.CopyFS(copied, os.DirFS(filepath.Join(r.dir, "nats")))); err != nil {
+		return nil, err
+	}
+	keys, err := r.rdb.Keys(ctx, "freshet:*").Result()
+	if err != nil {
+		return nil, err
+	}
+	begin := beginning{}
+	for _, key := range keys {
+		if begin[key], err = r.rdb.Dump(ctx, key).Result(); err != nil {
+			return nil, err
+		}
+	}
+	return begin, nil
+}
+
+// rewind goes back there.
+func (r *rig) rewind(ctx context.Context, begin beginning) error {
 	if err := r.slotsFree(ctx); err != nil {
 		return err
 	}
@@ -180,7 +222,15 @@ func (r *rig) rewind(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.forget(ctx)
+	if err := r.forget(ctx); err != nil {
+		return err
+	}
+	for key, value := range begin {
+		if err := r.rdb.Restore(ctx, key, 0, value).Err(); err != nil {
+			return err
+		}
+	}
+	return os.CopyFS(filepath.Join(r.dir, "nats"), os.DirFS(filepath.Join(r.dir, "nats-copy")))
 }
 
 // slotsFree waits until the server has seen that nobody reads a slot.
@@ -198,13 +248,15 @@ func (r *rig) forget(ctx context.Context) error {
 
 // dropEverything is the baseline: the receive loop of pglogrepl's example,
 // without the decoding.
-func dropEverything(ctx context.Context, r *rig, slot string, end cdc.LSN) error {
+func dropEverything(ctx context.Context, r *rig, end cdc.LSN, baseline *way) error {
+	began := time.Now()
+	defer func() { baseline.times = append(baseline.times, time.Since(began)) }()
 	conn, err := pgconn.Connect(ctx, r.postgres.URL()+"&replication=database")
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	err = pglogrepl.StartReplication(ctx, conn, slot, 0, pglogrepl.StartReplicationOptions{
+	err = pglogrepl.StartReplication(ctx, conn, "freshet_bench", 0, pglogrepl.StartReplicationOptions{
 		PluginArgs: []string{"proto_version '1'", "publication_names 'freshet_bench'"},
 	})
 	if err != nil {

@@ -1,6 +1,6 @@
 // Command freshet-bench measures the pipeline on servers of its own: how fast
-// a backlog drains, how long a key outlives the commit that changed it, and what
-// warming costs.
+// a backlog drains, how long a key outlives the commit that changed it, what
+// warming costs, and how much memory each role takes.
 // It prints tables and writes them to bench/results/.
 package main
 
@@ -104,6 +104,23 @@ in any second, and compares the time from commit to removed key.`,
 	warmCommand.Flags().DurationVar(&warm.length, "for", 10*time.Second, "length of a round, once with warming and once without")
 	warmCommand.Flags().IntVar(&warm.rounds, "rounds", 5, "rounds; the median is reported")
 
-	root.AddCommand(drainCommand, latencyCommand, warmCommand)
+	memory := memoryOptions{}
+	memoryCommand := &cobra.Command{
+		Use:   "memory",
+		Short: "Peak memory and processor use of a process for each role, under several loads (Linux)",
+		Long: `Runs a consumer, an invalidator and a warmer as processes of their own, beside a NATS
+server, and puts them under one load after the other: small commits, a large
+transaction, a backlog, patterns over all keys, small and large values that are warmed.`,
+		Example: "  freshet-bench memory --rows 1000000 --keys 500000 --for 10s",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return memory.run(cmd.Context(), cmd.OutOrStdout(), *results)
+		},
+	}
+	memoryCommand.Flags().IntVar(&memory.rows, "rows", 1_000_000, "rows of the table: of the large transaction, and of the backlog")
+	memoryCommand.Flags().IntVar(&memory.keys, "keys", 500_000, "cached keys of each kind")
+	memoryCommand.Flags().DurationVar(&memory.length, "for", 10*time.Second, "length of a steady load")
+
+	root.AddCommand(drainCommand, latencyCommand, warmCommand, memoryCommand)
 	return root
 }

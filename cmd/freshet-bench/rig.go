@@ -85,6 +85,7 @@ func newRig(ctx context.Context, rows int, identity string) (r *rig, err error) 
 	r.undo = append(r.undo, func() error { return os.RemoveAll(r.dir) })
 	r.postgres, err = servers.StartPostgres(ctx, servers.PostgresOptions{Settings: map[string]string{
 		"shared_buffers": "512MB", "max_wal_size": "8GB", "synchronous_commit": "on",
+		"autovacuum": "off", // it would come amid one side of a comparison
 	}})
 	if err != nil {
 		return r, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -400,6 +401,48 @@ func TestDeployedOwner(t *testing.T) {
 	d.refused(config, "CREATE PUBLICATION", "ownership of public.clients")
 	d.admin(`ALTER TABLE clients OWNER TO owner_of_the_tables`)
 	d.works(config)
+}
+
+// Invalidator and warmer work with what reader.sql gives them, which is to read.
+func TestDeployedReader(t *testing.T) {
+	t.Parallel()
+	d := deploy(t)
+	d.publish()
+	d.file("postgres", "reader.sql")
+	config := d.config(false)
+	startService(t, command(context.Background(), d.environment, "run", "-c", config, "--roles", "consumer"))
+	reader := append(slices.Clone(d.environment), "DATABASE_URL="+d.postgres.UserURL("freshet_reader", "", "app"))
+	apart := func(ctx context.Context) *exec.Cmd {
+		return command(ctx, reader, "run", "-c", config, "--roles", "invalidator,warmer")
+	}
+	p := startService(t, apart(context.Background()))
+	want := []string{"order:1", "orders:client:1"} // by a lookup
+	if got := d.removedBy(p, `UPDATE order_items SET quantity = quantity + 1 WHERE id = 1`); !slices.Equal(got, want) {
+		t.Errorf("removed %v, want %v", got, want)
+	}
+	d.removedBy(p, `UPDATE orders SET status = 'PAID' WHERE id = 1`)
+	servertest.Eventually(t, patience, func() (bool, string) {
+		value, err := d.rdb.Get(t.Context(), "order:1").Result()
+		return strings.Contains(value, `"PAID"`), fmt.Sprintf("order:1 is %q, %v: not warmed", value, err)
+	})
+	for _, sql := range []string{
+		`UPDATE users SET name = 'x'`, `CREATE TABLE public.mine (id int)`, `SELECT * FROM workspaces`,
+		`SELECT pg_create_logical_replication_slot('mine', 'pgoutput')`,
+	} {
+		if err := d.try("freshet_reader", sql); err == nil || !strings.Contains(err.Error(), "permission denied") && !strings.Contains(err.Error(), "replication") {
+			t.Errorf("the role may do more than it needs: %s: %v", sql, err)
+		}
+	}
+	if status, _ := p.terminate(); status != exitDone {
+		t.Errorf("the service ended with status %d:\n%s", status, p.tail())
+	}
+	d.admin(`REVOKE SELECT ON orders FROM freshet_reader`)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := apart(ctx).CombinedOutput()
+	if err == nil || ctx.Err() != nil || !strings.Contains(string(out), "GRANT SELECT ON") {
+		t.Errorf("without a right: %v\n%s", err, out)
+	}
 }
 
 // Who watches sees the slot and its walsender, and no table.

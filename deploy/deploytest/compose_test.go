@@ -1,10 +1,10 @@
 package deploytest
 
 import (
-	"context"
+	"maps"
 	"net/url"
 	"os"
-	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,13 +12,13 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 	"sigs.k8s.io/yaml"
-
-	"github.com/freshet-dev/freshet/internal/service"
 )
 
-func composed(t *testing.T) *types.Project {
+// composed is compose.yaml with all profiles, in an environment.
+func composed(t *testing.T, environment ...string) *types.Project {
 	t.Helper()
-	options, err := cli.NewProjectOptions([]string{deployed + "/compose.yaml"}, cli.WithResolvedPaths(true))
+	options, err := cli.NewProjectOptions([]string{deployed + "/compose.yaml"},
+		cli.WithResolvedPaths(true), cli.WithProfiles([]string{"*"}), cli.WithEnv(environment))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,32 +86,58 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// Each role has one service, which takes its configuration with exactly the
-// environment that it is given.
-func TestComposedRoles(t *testing.T) {
+// Every password has a default of its own and a variable that overrides it, and no
+// service knows one of others.
+func TestComposePasswords(t *testing.T) {
 	t.Parallel()
-	project := composed(t)
-	for _, role := range service.Roles() {
-		s, found := project.Services[role]
-		if !found || !slices.Equal(s.Command, []string{"run", "--roles", role}) {
-			t.Errorf("%s runs %v", role, s.Command)
-			continue
+	defaults := map[string]string{}
+	for _, found := range regexp.MustCompile(`\$\{(\w+):-([^}]*)\}`).FindAllStringSubmatch(string(read(t, "compose.yaml")), -1) {
+		variable, value := found[1], found[2]
+		if before, twice := defaults[variable]; twice && before != value {
+			t.Errorf("%s is %q and %q", variable, before, value)
 		}
-		var environment []string
-		for name, value := range s.Environment {
-			environment = append(environment, name+"="+*value)
-		}
-		accepts(t, s.Volumes[0].Source, environment)
+		defaults[variable] = value
 	}
-}
-
-// accepts expects that the program takes a configuration with this environment and
-// no other.
-func accepts(t *testing.T, config string, environment []string) {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program(t), "explain", "-c", config, "orders", `{"id":1,"client_id":1}`)
-	cmd.Env = environment
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "order:1") {
-		t.Errorf("%s with %v: %v\n%s", config, environment, err, out)
+	var environment []string
+	for variable := range defaults {
+		environment = append(environment, variable+"=mine-of-"+variable+".")
+	}
+	if values := slices.Sorted(maps.Values(defaults)); len(slices.Compact(values)) != len(defaults) {
+		t.Errorf("some passwords are the same: %v", values)
+	}
+	known := map[string][]string{}
+	for name, s := range composed(t, environment...).Services {
+		text, err := yaml.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := string(text)
+		if strings.Contains(all, "only-for-trying") {
+			t.Errorf("%s has a password that no variable overrides: %s", name, all)
+		}
+		for variable := range defaults {
+			if strings.Contains(all, "mine-of-"+variable+".") {
+				known[name] = append(known[name], variable)
+			}
+		}
+	}
+	for _, variables := range known {
+		slices.Sort(variables)
+	}
+	if want := map[string][]string{
+		"consumer":    {"NATS_CONSUMER_PASSWORD", "POSTGRES_FRESHET_PASSWORD"},
+		"invalidator": {"NATS_INVALIDATOR_PASSWORD", "POSTGRES_READER_PASSWORD", "REDIS_FRESHET_PASSWORD"},
+		"warmer":      {"NATS_WARMER_PASSWORD", "POSTGRES_READER_PASSWORD", "REDIS_FRESHET_PASSWORD"},
+		"check":       {"NATS_FRESHET_PASSWORD", "POSTGRES_FRESHET_PASSWORD", "REDIS_FRESHET_PASSWORD"},
+		"operator":    {"NATS_OPERATOR_PASSWORD"},
+		"shop":        {"POSTGRES_SHOP_PASSWORD", "REDIS_LIBRARY_PASSWORD"},
+		"postgres":    {"POSTGRES_FRESHET_PASSWORD", "POSTGRES_PASSWORD", "POSTGRES_READER_PASSWORD", "POSTGRES_SHOP_PASSWORD"},
+		"nats": {
+			"NATS_CONSUMER_PASSWORD", "NATS_FRESHET_PASSWORD", "NATS_INVALIDATOR_PASSWORD", "NATS_LIBRARY_PASSWORD",
+			"NATS_MONITOR_PASSWORD", "NATS_OPERATOR_PASSWORD", "NATS_WARMER_PASSWORD",
+		},
+		"redis": {"REDIS_FRESHET_PASSWORD", "REDIS_LIBRARY_PASSWORD"},
+	}; !maps.EqualFunc(known, want, slices.Equal[[]string]) {
+		t.Errorf("services know\n%v, want\n%v", known, want)
 	}
 }

@@ -2,7 +2,9 @@ package deploytest
 
 import (
 	"bytes"
+	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -151,12 +153,10 @@ func TestKubernetesReplicas(t *testing.T) {
 	}
 }
 
-// Every pod is confined, probed at the right pages, measured, and has its secrets by
-// reference; and the program takes the configuration with what the pod gives it.
+// Every pod is confined, probed at the right pages, and measured.
 func TestKubernetesPods(t *testing.T) {
 	t.Parallel()
 	c := kustomized(t)
-	config := write(t, "freshet.yaml", c.config.Data["freshet.yaml"])
 	for role, d := range c.deployments {
 		pod := d.Spec.Template.Spec
 		container := pod.Containers[0]
@@ -177,19 +177,89 @@ func TestKubernetesPods(t *testing.T) {
 		fact("memory limit", container.Resources.Limits.Memory().Cmp(*container.Resources.Requests.Memory()) > 0)
 		fact("processor limit", container.Resources.Limits.Cpu().IsZero())
 		fact("image without a tag", strings.Contains(container.Image, ":"))
-		fact("configuration", pod.Volumes[0].ConfigMap.Name == c.config.Name && c.config.Name != "freshet")
+		fact("configuration", volume(pod, "config").ConfigMap.Name == c.config.Name && c.config.Name != "freshet")
 		fact("time to stop", *pod.TerminationGracePeriodSeconds > 10)
-		var environment []string
-		for _, variable := range container.Env {
-			if strings.HasSuffix(variable.Name, "_URL") {
-				fact(variable.Name+" is written out", variable.Value == "" && variable.ValueFrom.SecretKeyRef.Name == "freshet")
-				scheme := map[string]string{"DATABASE_URL": "postgres", "REDIS_URL": "redis", "NATS_URL": "nats"}[variable.Name]
-				variable.Value = scheme + "://secret.example"
-			}
-			environment = append(environment, variable.Name+"="+variable.Value)
-		}
-		accepts(t, config, environment)
 	}
+}
+
+// Each role has a secret of its own, with what the commands in the comment put there:
+// no password is elsewhere, and the program takes the configuration with the pod's
+// files and environment. Its users are those that deploy/ makes.
+func TestKubernetesSecrets(t *testing.T) {
+	t.Parallel()
+	const folder = "/run/secrets/freshet"
+	c := kustomized(t)
+	made := secrets(t)
+	for role, d := range c.deployments {
+		pod := d.Spec.Template.Spec
+		container, source := pod.Containers[0], volume(pod, "secrets").Secret
+		if source == nil || source.SecretName != role || len(made[role]) == 0 {
+			t.Fatalf("%s has the secret %+v, of %v", role, source, made)
+		}
+		if *source.DefaultMode != 0o440 || *pod.SecurityContext.FSGroup != *pod.SecurityContext.RunAsGroup {
+			t.Errorf("%s: mode %o for group %d", role, *source.DefaultMode, *pod.SecurityContext.FSGroup)
+		}
+		if !slices.ContainsFunc(container.VolumeMounts, func(m core.VolumeMount) bool { return m.Name == "secrets" && m.MountPath == folder && m.ReadOnly }) {
+			t.Errorf("%s mounts %v", role, container.VolumeMounts)
+		}
+		here := t.TempDir()
+		for _, key := range made[role] {
+			if err := os.WriteFile(filepath.Join(here, key), []byte("secret"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var environment []string
+		users := map[string]string{}
+		for _, variable := range container.Env {
+			if variable.ValueFrom != nil || strings.Contains(variable.Value, "://") {
+				t.Errorf("%s: %s may hold a password: %+v", role, variable.Name, variable)
+			}
+			users[variable.Name] = variable.Value
+			environment = append(environment, variable.Name+"="+strings.ReplaceAll(variable.Value, folder, here))
+		}
+		config := write(t, "freshet.yaml", strings.ReplaceAll(c.config.Data["freshet.yaml"], folder, here))
+		accepts(t, config, environment)
+
+		keys, line, script := []string{"nats", "postgres", "redis"}, "CREATE ROLE freshet_reader LOGIN NOSUPERUSER", "sql/reader.sql"
+		if role == service.RoleConsumer {
+			keys, line, script = []string{"nats", "postgres"}, "CREATE ROLE freshet LOGIN REPLICATION", "sql/role.sql"
+		}
+		if !slices.Equal(made[role], keys) {
+			t.Errorf("%s has %v, want %v", role, made[role], keys)
+		}
+		if user := users["NATS_USER"]; user != role || !strings.Contains(string(read(t, "nats/permissions.conf")), "user: "+user+",") {
+			t.Errorf("%s is %s on NATS", role, user)
+		}
+		if user := users["POSTGRES_USER"]; !strings.Contains(line, " "+user+" ") || !strings.Contains(string(read(t, script)), line) {
+			t.Errorf("%s is %s in Postgres", role, user)
+		}
+	}
+}
+
+// secrets are the keys of each secret that the commands in the comment make.
+func secrets(t *testing.T) map[string][]string {
+	t.Helper()
+	made := map[string][]string{}
+	for line := range strings.Lines(string(read(t, "kubernetes/kustomization.yaml"))) {
+		words := strings.Fields(strings.TrimPrefix(line, "#"))
+		if len(words) < 7 || !slices.Equal(words[:6], strings.Fields("kubectl -n freshet create secret generic")) {
+			continue
+		}
+		for _, word := range words[7:] {
+			key, _, _ := strings.Cut(strings.TrimPrefix(word, "--from-literal="), "=")
+			made[words[6]] = append(made[words[6]], key)
+		}
+		slices.Sort(made[words[6]])
+	}
+	return made
+}
+
+func volume(pod core.PodSpec, name string) core.Volume {
+	at := slices.IndexFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == name })
+	if at < 0 {
+		return core.Volume{}
+	}
+	return pod.Volumes[at]
 }
 
 // Who gets in is said, and out go names and the three servers alone.
@@ -213,5 +283,16 @@ func TestKubernetesNetwork(t *testing.T) {
 	slices.Sort(ports)
 	if want := []int32{53, 53, 4222, 5432, 6379}; !slices.Equal(ports, want) {
 		t.Errorf("pods reach the ports %v, want %v", ports, want)
+	}
+}
+
+// accepts expects that the program takes a configuration with this environment and
+// no other.
+func accepts(t *testing.T, config string, environment []string) {
+	t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program(t), "explain", "-c", config, "orders", `{"id":1,"client_id":1}`)
+	cmd.Env = environment
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "order:1") {
+		t.Errorf("%s with %v: %v\n%s", config, environment, err, out)
 	}
 }

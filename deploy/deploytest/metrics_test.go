@@ -258,7 +258,7 @@ rules:
     invalidate: ["order:{id}"]
     warm: [{key: "order:{id}", sql: "select to_jsonb(o) from orders o where o.id = {id}", ttl: 10m, only: always}]
 `)
-	start(t, exec.CommandContext(context.WithoutCancel(t.Context()), program(t), "run", "-c", config))
+	start(t, exec.CommandContext(context.WithoutCancel(t.Context()), program(t), "run", "-c", config), runs)
 	ready(t, listen) // the slot is there
 	if _, err := db.Exec(t.Context(), `update orders set n = 1`); err != nil {
 		t.Fatal(err)

@@ -28,17 +28,24 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// freshet builds the command, once, as releases and images are built.
-var freshet = sync.OnceValues(func() (string, error) {
-	program := filepath.Join(built, "freshet")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", program, "./cmd/freshet")
-	cmd.Dir = filepath.Join(deployed, "..")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w: %s", err, out)
-	}
-	return program, nil
-})
+// runs is what the command says when it does.
+const runs = "freshet runs"
+
+// freshet and shop build the commands, once, as releases and images are built.
+var freshet, shop = builder("./cmd/freshet"), builder("./examples/shop")
+
+func builder(folder string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		program := filepath.Join(built, filepath.Base(folder))
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-o", program, folder)
+		cmd.Dir = root
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build: %w: %s", err, out)
+		}
+		return program, nil
+	})
+}
 
 func program(t *testing.T) string {
 	t.Helper()
@@ -49,9 +56,9 @@ func program(t *testing.T) string {
 	return path
 }
 
-// start runs a service for the length of the test and returns when its log says that
-// it runs. It must end well when it is told to.
-func start(t *testing.T, cmd *exec.Cmd) {
+// start runs a service for the length of the test and returns its log when that says
+// that it runs. The service must end well when it is told to.
+func start(t *testing.T, cmd *exec.Cmd, says string) *output {
 	t.Helper()
 	log := &output{}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -66,7 +73,8 @@ func start(t *testing.T, cmd *exec.Cmd) {
 			t.Errorf("%v ended: %v; its log:\n%s", cmd.Args, err, log)
 		}
 	})
-	servertest.Eventually(t, patience, func() (bool, string) { return strings.Contains(log.String(), "freshet runs"), log.String() })
+	servertest.Eventually(t, patience, func() (bool, string) { return strings.Contains(log.String(), says), log.String() })
+	return log
 }
 
 // ready waits until the service at the address says that it is.

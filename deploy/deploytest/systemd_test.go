@@ -78,7 +78,7 @@ func TestSystemdCommand(t *testing.T) {
 		}
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	start(t, cmd)
+	start(t, cmd, runs)
 	ready(t, listen)
 
 	rdb := cache.Client()

@@ -1,4 +1,5 @@
--- The role that Freshet connects as, with the rights that it needs and no other.
+-- The role that Freshet connects as, with the rights that it needs and no other. Where
+-- roles run in processes of their own, it is the consumer's: see reader.sql.
 --
 -- Run by a superuser, or by whoever may grant REPLICATION, in the application's
 -- database. Then give it a password (psql: \password freshet) and let it in by

@@ -9,12 +9,13 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+	"unicode/utf8"
 )
 
 const top = "../.."
 
 var (
-	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
+	link    = regexp.MustCompile(`(?:\]\(|<img src=")([^()\s"]+)[)"]`)
 	code    = regexp.MustCompile("`[^`\n]*`")
 	heading = regexp.MustCompile(`^#{1,6} (.+)$`)
 )
@@ -125,6 +126,26 @@ func follow(pages map[string]*page, from, target string) string {
 		return fmt.Sprintf("%s has no heading for #%s", path, anchor)
 	}
 	return ""
+}
+
+// README is read before anything is decided: two screens, of sixty lines of 120
+// columns. What does not fit belongs to docs/.
+func TestREADMEFits(t *testing.T) {
+	t.Parallel()
+	const lines, columns = 2 * 60, 120
+	data, err := os.ReadFile(filepath.Join(top, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		if shown := link.ReplaceAllString(strings.TrimSpace(line), "]"); !strings.HasPrefix(shown, "<!--") {
+			n += 1 + max(0, utf8.RuneCountInString(shown)-1)/columns
+		}
+	}
+	if n > lines {
+		t.Errorf("README.md takes %d lines of %d columns; at most %d fit", n, columns, lines)
+	}
 }
 
 // TestFollow keeps the test above honest.

@@ -18,7 +18,8 @@ var (
 	trading = flag.Duration("trading", 5*time.Second, "how long the shop trades before the first screenshot")
 )
 
-// The screenshots show a shop that trades, and one whose Redis is away.
+// The screenshots show a shop that trades, and one whose Redis is away. A picture is of
+// the whole page, or, named -screen, of its beginning.
 func TestScreenshots(t *testing.T) {
 	t.Parallel()
 	folder := *images
@@ -40,12 +41,17 @@ func TestScreenshots(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), *trading)
 	defer cancel()
 	<-ctx.Done()
-	shoot := func(name string) {
+	write := func(name string, picture []byte) {
 		t.Helper()
-		picture := result(page, chromedp.FullScreenshot(100))
 		if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	shoot := func(name string) { write(name, result(page, chromedp.FullScreenshot(100))) }
+	screen := func(name string) { // the beginning, half as high as wide
+		page.run(chromedp.EmulateViewport(1280, 640))
+		write(name+"-screen", result(page, chromedp.CaptureScreenshot()))
+		page.run(chromedp.EmulateViewport(1280, 900))
 	}
 	frame := func() { // one more status, drawn with the present theme and width
 		t.Helper()
@@ -62,6 +68,7 @@ func TestScreenshots(t *testing.T) {
 	page.run(chromedp.Evaluate[chromedp.Void](`document.activeElement.blur(); scrollTo(0, 0)`))
 	frame()
 	shoot("dashboard-light")
+	screen("dashboard-light")
 	page.run(theme("dark"))
 	frame()
 	shoot("dashboard-dark")
@@ -75,4 +82,5 @@ func TestScreenshots(t *testing.T) {
 	page.run(chromedp.EmulateViewport(1280, 900))
 	page.await(`document.querySelector("[data-stage=redis]").hasAttribute("data-here") && Number(document.getElementById("age").dataset.value) > 5`)
 	shoot("dashboard-stuck")
+	screen("dashboard-stuck")
 }
