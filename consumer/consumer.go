@@ -114,7 +114,7 @@ func (c *Consumer) keepStreaming(ctx context.Context) error {
 			return nil //nolint:nilerr // a stop that was asked for
 		}
 		if c.cannotWork(err) {
-			c.fail(err)
+			c.keep(err)
 			return err
 		}
 		if time.Since(began) > soundFor {
@@ -145,13 +145,19 @@ func (c *Consumer) cannotWork(err error) bool {
 // each attempt.
 func (c *Consumer) fail(err error) {
 	level := slog.LevelError
+	if c.keep(err) {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, "session ended, trying again", "slot", c.cfg.Slot, "error", err)
+}
+
+// keep puts why a session ended into the status, and reports whether it is what ended the one before.
+func (c *Consumer) keep(err error) (again bool) {
 	c.status.update(func(s *Status) {
-		if s.LastError == err.Error() {
-			level = slog.LevelDebug
-		}
+		again = s.LastError == err.Error()
 		s.LastError, s.Remedy, s.ErrorAt = err.Error(), remedyOf(err), time.Now().UTC()
 	})
-	c.log.Log(context.Background(), level, "session ended, trying again", "slot", c.cfg.Slot, "error", err)
+	return again
 }
 
 // backoff returns how long to wait after so many failures, with jitter.

@@ -293,7 +293,7 @@ func (s *session) slot(ctx context.Context) (_ *catalog.Slot, created bool, err 
 		if slot != nil {
 			statements = []string{catalog.DropSlotSQL(c.cfg.Slot), statements[0]}
 		}
-		return nil, false, &catalog.RemedyError{Problem: problem, SQL: statements, Note: "manage is off"}
+		return nil, false, &catalog.RemedyError{Problem: problem, SQL: statements, Note: "postgres.manage is false"}
 	}
 	if slot != nil {
 		if _, err := s.db.Exec(ctx, "SELECT pg_drop_replication_slot($1)", c.cfg.Slot); err != nil {

@@ -215,6 +215,8 @@ func TestRemoteUsage(t *testing.T) {
 		{[]string{"status", "orders"}, "Usage:"},
 		{[]string{"replay", "10m"}, "Usage:"},
 		{[]string{"tail", "--events", "--table", "orders"}, "--changes"},
+		{[]string{"tail", "--changes", "--since", "1h"}, "--events"},
+		{[]string{"tail", "--since", "-1h"}, "want a time"},
 	} {
 		if _, errOut, status := freshet(t, append(tc.args, "-c", path)...); status != exitUsage || !strings.Contains(errOut, tc.want) {
 			t.Errorf("%v: status %d, %s, want %d and %q", tc.args, status, errOut, exitUsage, tc.want)

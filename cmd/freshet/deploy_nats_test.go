@@ -275,6 +275,7 @@ func TestDeployedNATSForbids(t *testing.T) {
 		want string
 	}{
 		{"monitor", []string{"pause"}, `may not`},
+		{"monitor", []string{"tail", "--events", "--since", "1h"}, `may not`},
 		{"monitor", []string{"tail", "--changes"}, `may not subscribe "freshet.shop.changes.>"`},
 		{"library", []string{"status"}, `may not subscribe "freshet.shop.status.*.*"`},
 		{"operator", []string{"check"}, `may not publish "$JS.API.INFO"`},

@@ -39,7 +39,9 @@ type guide struct {
 	lines   chan string
 }
 
-func newGuide(t *testing.T, schema string) *guide {
+// newGuide starts the servers; replace has pairs of what the page says, besides the
+// two, and what is there instead.
+func newGuide(t *testing.T, schema string, replace ...string) *guide {
 	t.Helper()
 	postgres, redis := servertest.Postgres(t), servertest.Redis(t)
 	if schema != "" {
@@ -54,10 +56,10 @@ func newGuide(t *testing.T, schema string) *guide {
 	}
 	http, nats := servertest.FreeAddr(t), servertest.FreeAddr(t)
 	g := &guide{t: t, dir: t.TempDir(), http: http, nats: nats, lines: make(chan string, 1000)} // more than any command here writes
-	g.replace = strings.NewReplacer(
+	g.replace = strings.NewReplacer(append(replace,
 		"postgres://postgres@localhost:5432/app", postgres.URL(), "redis://localhost:6379", redis.URL(), "127.0.0.1:8080", http,
 		"url: ${NATS_URL:-}", "embedded: {listen: \""+nats+"\"}",
-	)
+	)...)
 	g.build()
 	g.shell(redis.URL())
 	return g
@@ -167,7 +169,9 @@ func (g *guide) block(where string, b doctest.Block) {
 	case isFile:
 		text := g.replace.Replace(b.Text)
 		if b.Language == "yaml" {
-			text += fmt.Sprintf("http: {listen: %q}\n", g.http)
+			if !strings.Contains(text, "\nhttp:") {
+				text += fmt.Sprintf("http: {listen: %q}\n", g.http)
+			}
 			if !strings.Contains(text, "\nnats:") {
 				text += fmt.Sprintf("nats: {embedded: {listen: %q}}\n", g.nats)
 			}

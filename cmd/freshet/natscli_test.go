@@ -69,6 +69,7 @@ func TestNATSCommandLine(t *testing.T) {
 
 		{`nats req freshet.shop.ctl.status ''`, `"role":"invalidator"`},
 		{`nats req freshet.shop.ctl.explain '{"table":"orders","row":{"id":42,"client_id":7}}'`, `orders:client:7`},
+		{`nats req freshet.shop.ctl.events '{"since":"1h"}'`, `"kind":"slot_created"`},
 		{`nats req freshet.shop.ctl.invalidate '{"keys":["order:42"]}'`, `"removed"`},
 		{`nats req freshet.shop.ctl.replay '{"since":"10m"}'`, `"job":"replay-`},
 		{`nats req freshet.shop.ctl.verify '{"sample":1000}'`, `"job":"verify-`},

@@ -22,11 +22,11 @@ func newResumeCommand() *cobra.Command {
 
 func newReloadCommand() *cobra.Command {
 	return switchCommand("reload", "Read the configuration file again",
-		`Makes the process with the active invalidator of a running instance read its
-configuration file again and begin anew with it, as SIGHUP does. A file that is
-wrong changes nothing, and the answer says why. Processes that run other roles
-have files of their own: send them SIGHUP.`,
-		"taken: the process begins anew with it")
+		`Makes every process of a running instance read its configuration file again and
+begin anew with it, as SIGHUP does for one. The process with the active
+invalidator is first: a file of its that is wrong changes nothing, and the answer
+says why. Of another one's, the event reload_failed says so.`,
+		"taken: every process begins anew with its file")
 }
 
 func switchCommand(verb, short, long, said string) *cobra.Command {

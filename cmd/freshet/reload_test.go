@@ -79,3 +79,49 @@ func TestReload(t *testing.T) {
 		t.Errorf("ended with %d, want 0", status)
 	}
 }
+
+// Whoever takes over has read the file again too: a process that stood by, and one
+// with other roles, whose publication a new rule needs.
+func TestReloadReachesEveryProcess(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, "")
+	if _, err := s.db.Exec(t.Context(), `create table items (id bigint primary key, n int); insert into items values (1, 0)`); err != nil {
+		t.Fatal(err)
+	}
+	runService(t, s.config, "consumer")
+	workers := []*process{runService(t, s.config, "invalidator"), runService(t, s.config, "invalidator")}
+	s.settle(workers...)
+
+	config := readFile(t, s.config) + "  - table: items\n    invalidate: [\"item:{id}\"]\n"
+	if err := os.WriteFile(s.config, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.plant("item:9")
+	// One that starts now has the new rules alone.
+	third := runService(t, s.config, "invalidator")
+	differ := func(want bool) {
+		t.Helper()
+		servertest.Eventually(t, patience, func() (bool, string) {
+			out, _, _ := freshet(t, "status", "-c", s.config)
+			return strings.Contains(out, "have read different ones") == want, out
+		})
+	}
+	differ(true)
+	third.terminate()
+	if out, errOut, status := freshet(t, "reload", "-c", s.config); status != 0 {
+		t.Fatalf("got %d, %s%s", status, out, errOut)
+	}
+	follows := func() {
+		t.Helper()
+		servertest.Eventually(t, patience, func() (bool, string) { return !s.has("item:9"), "item:9, which a new rule covers, was not flushed" })
+		s.plant("item:1")
+		if _, err := s.db.Exec(t.Context(), `update items set n = n + 1 where id = 1`); err != nil {
+			t.Fatal(err)
+		}
+		servertest.Eventually(t, patience, func() (bool, string) { return !s.has("item:1"), "item:1 is still cached" })
+	}
+	follows()
+	differ(false)
+	workers[0].kill() // which was asked: the other one stood by
+	follows()
+}

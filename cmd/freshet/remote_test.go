@@ -242,6 +242,17 @@ func TestTailCommand(t *testing.T) {
 			})
 		}
 	}
+	// What was announced before anybody followed, and each of it once.
+	past := follow("--events", "--since", "1h")
+	if _, errOut, status := freshet(t, "resume", "-c", s.config); status != 0 {
+		t.Fatal(errOut)
+	}
+	for _, want := range []string{"event   slot_created", "event   paused", "event   resumed"} {
+		servertest.Eventually(t, patience, func() (bool, string) {
+			n := strings.Count(past.String(), want)
+			return n == 1, fmt.Sprintf("%d of %q in\n%s", n, want, past)
+		})
+	}
 	if text := changes.String() + other.String(); strings.Contains(text, "event") || strings.Contains(other.String(), "change") {
 		t.Errorf("what was not asked for is shown:\n%s", text)
 	}
@@ -274,9 +285,9 @@ func TestMicroService(t *testing.T) {
 				endpoints[e.Name] = e.Subject
 			}
 		}
-		return len(endpoints) == 8, fmt.Sprint(endpoints)
+		return len(endpoints) == 9, fmt.Sprint(endpoints)
 	})
-	for _, verb := range []string{"status", "explain", "pause", "resume", "invalidate", "replay", "verify", "reload"} {
+	for _, verb := range []string{"status", "explain", "events", "pause", "resume", "invalidate", "replay", "verify", "reload"} {
 		if endpoints[verb] != "freshet.shop.ctl."+verb {
 			t.Errorf("%s: got %q", verb, endpoints[verb])
 		}
@@ -294,6 +305,9 @@ func TestMicroService(t *testing.T) {
 		{"explain", `{"table":"orders","row":{"id":42,"client_id":7}}`, true, "orders:client:7"},
 		{"explain", `{"table":"orders","row":[]}`, false, "want a JSON object"},
 		{"explain", `{"tabel":"orders"}`, false, "tabel"},
+		{"events", `{"since":"1h"}`, true, `"kind":"slot_created"`},
+		{"events", `{"since":"1ns"}`, true, `"result":[]`},
+		{"events", `{}`, false, "duration"},
 		{"invalidate", `{"keys":["order:1"]} {}`, false, "one JSON object only"},
 		{"invalidate", `{"keys":["order:1"]}`, true, `"removed"`},
 		{"replay", `{"since":"soon"}`, false, "duration"},
@@ -311,6 +325,22 @@ func TestMicroService(t *testing.T) {
 			t.Errorf("%s %s: error code %q", tc.verb, tc.request, code)
 		}
 	}
+	// More than a message holds: the newest.
+	for i := range 12 {
+		event := fmt.Sprintf(`{"kind":"test","time":%q,"message":"%d %s"}`, time.Now().UTC().Format(time.RFC3339Nano), i, strings.Repeat("x", 100<<10))
+		if err := conn.Publish("freshet.shop.events.test", []byte(event)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	servertest.Eventually(t, patience, func() (bool, string) {
+		reply, err := conn.Request("freshet.shop.ctl.events", []byte(`{"since":"1h"}`), patience)
+		if err != nil {
+			return false, err.Error()
+		}
+		text := string(reply.Data)
+		last, first := strings.Contains(text, `"message":"11 `), strings.Contains(text, `"message":"0 `)
+		return last && !first, fmt.Sprintf("%d bytes, with the last one: %v, with the first: %v", len(text), last, first)
+	})
 	p.terminate()
 	if _, err := conn.Request("freshet.shop.ctl.status", nil, patience); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("after the end: got %v, want that nobody listens", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/freshet-dev/freshet/cache/near"
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/rule"
+	"github.com/freshet-dev/freshet/internal/service"
 	"github.com/freshet-dev/freshet/internal/stream"
 )
 
@@ -26,14 +27,17 @@ func newTailCommand() *cobra.Command {
 	var output string
 	var changes, invalidations, events bool
 	var tables []string
+	var since time.Duration
 	cmd := &cobra.Command{
 		Use:   "tail",
 		Short: "Follow changes, invalidations and events as they happen",
 		Long: `Follows what a running instance publishes: row changes, what is invalidated
-because of them, and events. Without a flag all three. A slow terminal misses
+because of them, and events. Without a flag all three. With --since it begins
+with the events of that time, the last 200 at most. A slow terminal misses
 messages, which is said; nothing is delayed by it. Ctrl-C ends it.`,
 		Example: `  freshet tail
   freshet tail --changes --table orders --table app.items
+  freshet tail --events --since 1h
   freshet tail --events -o json | jq .message`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,6 +50,13 @@ messages, which is said; nothing is delayed by it. Ctrl-C ends it.`,
 			}
 			if len(tables) > 0 && !changes {
 				return usageErrorf("--table filters changes: give --changes too")
+			}
+			past := service.EventsRequest{}
+			if cmd.Flags().Changed("since") {
+				past.Since = since.String()
+				if _, err := past.From(time.Now()); err != nil || !events {
+					return usageErrorf("--since: want a time such as 1h, with --events")
+				}
 			}
 			var names []cdc.TableName
 			for _, text := range tables {
@@ -70,7 +81,7 @@ messages, which is said; nothing is delayed by it. Ctrl-C ends it.`,
 			if events {
 				subjects = append(subjects, "freshet."+r.subjects.Name+".events.*")
 			}
-			return r.tail(cmd.Context(), subjects, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return r.tail(cmd.Context(), subjects, past, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	flags.add(cmd)
@@ -78,6 +89,7 @@ messages, which is said; nothing is delayed by it. Ctrl-C ends it.`,
 	cmd.Flags().BoolVar(&changes, "changes", false, "row changes")
 	cmd.Flags().BoolVar(&invalidations, "invalidations", false, "keys, patterns and tags that were invalidated")
 	cmd.Flags().BoolVar(&events, "events", false, "events")
+	cmd.Flags().DurationVar(&since, "since", 0, "begin with the events of the last `DURATION`")
 	cmd.Flags().StringArrayVar(&tables, "table", nil, "changes of this `TABLE` only; may be given again")
 	return cmd
 }
@@ -93,7 +105,8 @@ func (r *remote) changeSubjects(names []cdc.TableName) []string {
 	return subjects
 }
 
-func (r *remote) tail(ctx context.Context, subjects []string, asJSON bool, out, errOut io.Writer) error {
+// tail shows past events, if any are asked for, and what comes.
+func (r *remote) tail(ctx context.Context, subjects []string, past service.EventsRequest, asJSON bool, out, errOut io.Writer) error {
 	messages := make(chan *nats.Msg, tailBuffer)
 	subs, err := r.follow(messages, subjects...)
 	if err != nil {
@@ -102,12 +115,28 @@ func (r *remote) tail(ctx context.Context, subjects []string, asJSON bool, out, 
 	if _, err := fmt.Fprintf(errOut, "following %s; Ctrl-C ends it\n", strings.Join(subjects, ", ")); err != nil {
 		return err
 	}
+	shown := map[string]bool{} // events that are past by now, and may come as well
+	if past.Since != "" {
+		var events []json.RawMessage
+		if err := r.ask(ctx, "events", past, &events); err != nil {
+			return err
+		}
+		for _, event := range events {
+			shown[string(event)] = true
+			if err := r.show(out, &nats.Msg{Subject: r.subjects.Event("past"), Data: event}, asJSON); err != nil {
+				return err
+			}
+		}
+	}
 	lost := 0
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case m := <-messages:
+			if shown[string(m.Data)] {
+				continue
+			}
 			if err := r.show(out, m, asJSON); err != nil {
 				return err
 			}
@@ -136,6 +165,7 @@ func (r *remote) show(out io.Writer, m *nats.Msg, asJSON bool) error {
 		_, err := fmt.Fprintf(out, "%s\n", m.Data)
 		return err
 	}
+	at := time.Now()
 	rest := strings.TrimPrefix(m.Subject, "freshet."+r.subjects.Name+".")
 	var lines []string
 	var err error
@@ -148,17 +178,25 @@ func (r *remote) show(out io.Writer, m *nats.Msg, asJSON bool) error {
 		var e stream.Event
 		err = json.Unmarshal(m.Data, &e)
 		lines = []string{fmt.Sprintf("event   %-14s %s", e.Kind, e.Message)}
+		at = e.Time
 	}
 	if err != nil {
 		lines = []string{fmt.Sprintf("%s cannot be read: %v", m.Subject, err)}
 	}
-	now := time.Now().Format("15:04:05.000")
 	for _, line := range lines {
-		if _, err := fmt.Fprintf(out, "%s  %s\n", now, printable(line)); err != nil {
+		if _, err := fmt.Fprintf(out, "%s  %s\n", clock(at, time.Now()), printable(line)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// clock is a moment as people read it: with its day unless that is today.
+func clock(at, now time.Time) string {
+	if at.Local().Format(time.DateOnly) == now.Local().Format(time.DateOnly) {
+		return at.Local().Format("15:04:05.000")
+	}
+	return at.Local().Format("Jan _2 15:04:05.000")
 }
 
 func changeLines(data []byte) ([]string, error) {

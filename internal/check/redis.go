@@ -2,8 +2,10 @@ package check
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strings"
@@ -124,9 +126,26 @@ func (c *redisCheck) masters(ctx context.Context, rdb redis.UniversalClient) boo
 	case strings.HasPrefix(text, "NOPERM"):
 		c.fail("rights", text, "ACL SETUSER <user> +info +time, and on a Cluster +cluster|info +cluster|nodes +cluster|slots; deploy/redis/users.acl has a user with what Freshet needs")
 	default:
-		c.fail("connection", text, "see that the server runs and can be reached from here, or mend cache.url")
+		c.fail("connection", text, unreachableRemedy(c.cfg.CacheURL, err))
 	}
 	return false
+}
+
+// unreachableRemedy tells of TLS where it may be what is wrong: a server that is
+// spoken to without it hangs up, and one that knows none waits for more.
+func unreachableRemedy(cacheURL string, err error) string {
+	remedy := "see that the server runs and can be reached from here, or mend cache.url"
+	var authority x509.UnknownAuthorityError
+	secure := strings.HasPrefix(cacheURL, "rediss:")
+	switch {
+	case errors.As(err, &authority):
+		return "name the authority that signed the server's certificate: ?ca_file=/path/ca.pem in cache.url"
+	case !secure && errors.Is(err, io.EOF):
+		remedy += "; if the server wants TLS, begin it with rediss://"
+	case secure && errors.Is(err, context.DeadlineExceeded):
+		remedy += "; if the server has no TLS, begin it with redis://"
+	}
+	return remedy
 }
 
 // fields reads what INFO prints.

@@ -1,50 +1,20 @@
 package check_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/freshet-dev/freshet/internal/check"
 	"github.com/freshet-dev/freshet/internal/servers"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 )
 
-// selfSigned makes a certificate for 127.0.0.1 and its key, in PEM.
-func selfSigned(t *testing.T) (certificate, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-}
-
 func TestEncryptedConnection(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil, orders...)
-	certificate, key := selfSigned(t)
+	certificate, key := servertest.SelfSigned(t)
 	encrypted := servertest.Postgres(t, servers.PostgresOptions{
 		Settings: map[string]string{"ssl": "on", "ssl_cert_file": "our.crt", "ssl_key_file": "our.key"},
 		Files:    map[string][]byte{"our.crt": certificate, "our.key": key},

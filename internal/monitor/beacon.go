@@ -22,6 +22,7 @@ type Report struct {
 	Role     string          `json:"role"`
 	ID       string          `json:"id"` // of the process
 	Version  string          `json:"version"`
+	Rules    string          `json:"rules,omitempty"` // names the rules that the process has read
 	Started  time.Time       `json:"started"`
 	Time     time.Time       `json:"time"`
 	Ready    bool            `json:"ready"`
@@ -33,6 +34,8 @@ type Report struct {
 type Beacon struct {
 	// Instance, ID and Version are those of the process.
 	Instance, ID, Version string
+	// Rules is the fingerprint of the rules that the process has read.
+	Rules string
 	// Started is when the process started.
 	Started time.Time
 	// Subject makes the subject of a role.
@@ -51,7 +54,7 @@ func (b *Beacon) Reports(sources ...Source) []Report {
 		}
 		reason := source.Ready()
 		reports = append(reports, Report{
-			V: 1, Instance: b.Instance, Role: source.Role(), ID: b.ID, Version: b.Version,
+			V: 1, Instance: b.Instance, Role: source.Role(), ID: b.ID, Version: b.Version, Rules: b.Rules,
 			Started: b.Started, Time: time.Now().UTC(), Ready: reason == "", Reason: reason, Status: status,
 		})
 	}

@@ -143,6 +143,7 @@ func Judge(reports []Report, connected bool, now time.Time) Verdict {
 		v.judgeWorker(worker, known, stuck)
 	}
 	v.warn(reader, worker, now)
+	v.warnOfRules(reports, worker)
 	for _, r := range reports {
 		if !r.Ready {
 			v.Reasons = append(v.Reasons, r.Role+" "+r.ID+": "+r.Reason)

@@ -103,6 +103,22 @@ func TestVerdictWarns(t *testing.T) {
 	}
 }
 
+// A process that would take over with other rules is told of; one too old to say
+// which it has is not.
+func TestVerdictTellsOfOtherRules(t *testing.T) {
+	t.Parallel()
+	for rules, want := range map[string]int{"": 0, "a": 0, "b": 1} {
+		active := worker("active", true, 80*time.Millisecond, "")
+		active.Rules = "a"
+		read, waits := reader("streaming", ""), worker("waiting", false, time.Hour, "")
+		read.ID, waits.ID, read.Rules, waits.Rules = "x", "x", rules, rules
+		v := monitor.Judge([]monitor.Report{read, active, waits}, true, noon)
+		if v.Level != monitor.LevelFresh || len(v.Reasons) != want || want > 0 && !strings.HasPrefix(v.Reasons[0], "rules: x and the active invalidator a ") {
+			t.Errorf("%q: got %+v", rules, v)
+		}
+	}
+}
+
 // Dead letters are told of while they are news.
 func TestVerdictTellsOfDeadLetters(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -41,6 +43,25 @@ func (v *Verdict) warn(reader, worker *judged, now time.Time) {
 		v.Reasons = append(v.Reasons, fmt.Sprintf(
 			"invalidator: %d dead letters, the last one %s ago: what could not be evaluated was invalidated more broadly; `nats sub --all 'freshet.%s.dead.>'` shows each with its reason",
 			s.DeadLetters, ageText(now.Sub(s.DeadAt)), worker.report.Instance))
+	}
+}
+
+// warnOfRules names the processes that have read other rules than those that are
+// applied: what theirs name and these do not is stale when its row changes, or will
+// be once they take over.
+func (v *Verdict) warnOfRules(reports []Report, worker *judged) {
+	if worker == nil || worker.report.Rules == "" { // of another version
+		return
+	}
+	var others []string
+	for _, r := range reports {
+		if r.Rules != "" && r.Rules != worker.report.Rules && !slices.Contains(others, r.ID) {
+			others = append(others, r.ID)
+		}
+	}
+	if len(others) > 0 {
+		v.Reasons = append(v.Reasons, "rules: "+strings.Join(others, ", ")+" and the active invalidator "+worker.report.ID+
+			" have read different ones; give them the same file, then `freshet reload`")
 	}
 }
 

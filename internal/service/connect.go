@@ -61,8 +61,11 @@ func waitFor(ctx context.Context, cfg Config, server string, try func(context.Co
 	pause := 200 * time.Millisecond
 	for said := false; ; {
 		temporary, err := try(ctx)
-		if err == nil || !temporary || ctx.Err() != nil {
+		if err == nil || !temporary {
 			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // a stop is no failure of the server's
 		}
 		if !said {
 			cfg.Logger.Warn("waiting for a server that is away", "server", server, "error", err)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/monitor"
 	"github.com/freshet-dev/freshet/internal/rule"
@@ -72,6 +74,7 @@ func (c *control) verbs(ctx context.Context) []monitor.Verb {
 	verbs := []monitor.Verb{
 		{Name: "status", Quiet: true, Help: "the status of the process that answers", Serve: c.status},
 		{Name: "explain", Quiet: true, Help: "which keys a row change removes, by which rule", Serve: c.explain},
+		{Name: "events", Quiet: true, Help: "what has happened, from the last 200 events", Serve: c.events},
 		{Name: "pause", Help: "apply nothing until resume; the slot keeps everything", Serve: c.pause},
 		{Name: "resume", Help: "go on after pause", Serve: c.resume},
 		{Name: "invalidate", Active: true, Long: true, Help: "remove keys, patterns and tags", Check: checkInvalidate, Serve: c.invalidate},
@@ -98,7 +101,12 @@ func (c *control) run(ctx context.Context) error {
 	if c.invalidator != nil {
 		cfg.Active = func() bool { return c.invalidator.Status().Active }
 	}
-	return monitor.NewControl(c.stream.Conn(), cfg, c.verbs(ctx)...).Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	if c.cfg.Reload != nil {
+		group.Go(func() error { return c.hearReloads(ctx) })
+	}
+	group.Go(func() error { return monitor.NewControl(c.stream.Conn(), cfg, c.verbs(ctx)...).Run(ctx) })
+	return group.Wait()
 }
 
 // announce makes an event of a request that may have changed something.
@@ -106,7 +114,7 @@ func (c *control) announce(verb, by string, request []byte, err error) {
 	if by == "" {
 		by = "somebody unnamed"
 	}
-	e := stream.Event{Kind: "control", Role: "control", Message: by + " asked for " + verb, Fields: map[string]any{"verb": verb, "by": by}}
+	e := stream.Event{Kind: "control", Role: "control", Message: by + " asked for " + verb, Fields: map[string]any{"verb": verb, "by": by, "process": c.cfg.ID}}
 	if text := string(request); text != "" {
 		e.Fields["request"] = strings.ToValidUTF8(text[:min(len(text), 500)], "")
 	}
@@ -153,18 +161,6 @@ func (c *control) resume(ctx context.Context, request []byte, _ string) (any, er
 		return nil, err
 	}
 	return PauseResult{}, c.stream.Resume(ctx)
-}
-
-// ReloadResult is what reload answers: the file is taken, and begun with next.
-type ReloadResult struct {
-	Taken bool `json:"taken"`
-}
-
-func (c *control) reload(ctx context.Context, request []byte, _ string) (any, error) {
-	if _, err := monitor.Decode[struct{}](request); err != nil {
-		return nil, err
-	}
-	return ReloadResult{Taken: true}, c.cfg.Reload(ctx)
 }
 
 func checkInvalidate(request []byte) error {

@@ -216,7 +216,7 @@ func run(ctx context.Context, cfg Config) (err error) {
 		parts = append(parts, &warmerPart{link: connected, warmer: w})
 		starts = append(starts, func() error { return w.Run(ctx) })
 	}
-	beacon := &monitor.Beacon{Instance: cfg.Stream.Name, ID: cfg.ID, Version: cfg.Version, Started: time.Now().UTC(), Subject: s.Subjects().Status, Logger: cfg.Logger}
+	beacon := &monitor.Beacon{Instance: cfg.Stream.Name, ID: cfg.ID, Version: cfg.Version, Rules: rules.Fingerprint(), Started: time.Now().UTC(), Subject: s.Subjects().Status, Logger: cfg.Logger}
 	asked := &control{
 		cfg: cfg, stream: s, rules: rules, invalidator: running.Invalidator,
 		reports: func() []monitor.Report { return beacon.Reports(parts...) },
