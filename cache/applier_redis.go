@@ -23,6 +23,7 @@ type redisApplier struct {
 	runs   map[run]*book   // of every server process taken over so far; guarded by mu
 	terms  map[string]bool // every counter's term seen in a Load or taken over; guarded by mu
 	ahead  ahead           // guarded by mu
+	hushed bool            // ahead is not written before the next batch that has an LSN; guarded by mu
 }
 
 // ahead is the highest commit LSN that deletes were sent for.

@@ -34,6 +34,9 @@ func (a *redisApplier) forgetAhead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.mu.Lock()
+	a.hushed = true
+	a.mu.Unlock()
 	return topo.each(func(m *master) error {
 		return m.client.Unlink(ctx, m.key(aheadPrefix, a.cfg.Name)).Err()
 	})

@@ -160,3 +160,130 @@ func TestNestedBound(t *testing.T) {
 		t.Errorf("with AtLeast: got %d, %v; committed before the token: %d", got, err, r.Load())
 	}
 }
+
+// nestedShop is a cache of an instance whose applier has ended a batch.
+func nestedShop(t *testing.T) (*cache.Cache, *cache.Applier, cache.Position) {
+	t.Helper()
+	store := servertest.Redis(t)
+	c, err := cache.Open(t.Context(), store.URL(), cache.Config{Source: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	a, err := cache.OpenApplier(store.URL(), cache.ApplierConfig{Name: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	p := position("me", 1)
+	mustTakeOver(t, a, p)
+	mustApply(t, a, cache.Batch{Keys: []string{"item"}, Ahead: p.LSN - 1, Epoch: p.Epoch})
+	return c, a, p
+}
+
+// Where nothing is under way, what a loader reads comes from the cache, and what it
+// makes of that is stored.
+func TestNestedHit(t *testing.T) {
+	t.Parallel()
+	c, _, _ := nestedShop(t)
+	var r dbRow
+	if _, err := r.item(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	loads := c.Stats().Loads
+	if _, err := r.page(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Stats().Loads - loads; got != 1 {
+		t.Errorf("%d loads for the page of a cached item, want 1", got)
+	}
+	if there, err := c.Exists(t.Context(), "page"); !there || err != nil {
+		t.Errorf("the page is stored: %v, %v", there, err)
+	}
+}
+
+// While an invalidation without an LSN is between its steps, and while a batch waits
+// for its patterns, what a loader reads is loaded.
+func TestNestedBetweenSteps(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]func(*testing.T, *cache.Applier, cache.Position){
+		"flush": func(t *testing.T, a *cache.Applier, p cache.Position) {
+			p.Removing = true
+			if err := a.Move(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			mustApply(t, a, cache.Batch{Keys: []string{"page"}})
+		},
+		"patterns": func(t *testing.T, a *cache.Applier, p cache.Position) {
+			mustApply(t, a, cache.Batch{Keys: []string{"page"}, Ahead: p.LSN + 5, Epoch: p.Epoch})
+		},
+		"no memory to say it": func(t *testing.T, a *cache.Applier, _ cache.Position) {
+			if err := a.ForgetAhead(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			mustApply(t, a, cache.Batch{Keys: []string{"page"}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, a, p := nestedShop(t)
+			var r dbRow
+			if _, err := r.page(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+			r.Add(1)
+			begin(t, a, p)
+			if got, err := r.page(t.Context(), c); got != r.Load() || err != nil {
+				t.Errorf("got %d, %v; in the database %d", got, err, r.Load())
+			}
+			// The last step, and its end.
+			mustApply(t, a, cache.Batch{Keys: []string{"item"}})
+			p.Seq, p.LSN = p.Seq+1, p.LSN+100
+			if err := a.Move(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			r.wantFresh(t, c)
+		})
+	}
+}
+
+// A read that cannot load is served, and what is made of it is not stored, however
+// many loaders it passes through.
+func TestNestedGet(t *testing.T) {
+	t.Parallel()
+	c, a, p := nestedShop(t)
+	if err := cache.Set(t.Context(), c, "flag", 7, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	flag := func(ctx context.Context) (int, error) { return cache.Get[int](ctx, c, "flag") }
+	item := func(ctx context.Context) (int, error) { return cache.GetOrSet(ctx, c, "item", time.Hour, flag) }
+	many := func(ctx context.Context) (int, error) {
+		all, err := cache.GetOrSetMany(ctx, c, []string{"many"}, func(id string) string { return id }, time.Hour,
+			func(ctx context.Context, ids []string) (map[string]int, error) {
+				n, err := item(ctx)
+				return map[string]int{ids[0]: n}, err
+			})
+		return all["many"], err
+	}
+	through := func(ctx context.Context) (int, error) {
+		return cache.GetOrSet(ctx, c, "through", time.Hour, many, cache.NoFill())
+	}
+	for _, settled := range []bool{false, true} {
+		if settled {
+			p.Seq, p.Removing = p.Seq+2, false
+		} else {
+			p.Seq, p.Removing = p.Seq+1, true
+		}
+		if err := a.Move(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := cache.GetOrSet(t.Context(), c, "page", time.Hour, through); got != 7 || err != nil {
+			t.Errorf("settled %v: got %d, %v", settled, got, err)
+		}
+		for _, key := range []string{"page", "many", "item"} {
+			if there, err := c.Exists(t.Context(), key); there != settled || err != nil {
+				t.Errorf("settled %v: %s is stored: %v, %v", settled, key, there, err)
+			}
+		}
+	}
+}

@@ -49,9 +49,20 @@ func (a *redisApplier) raiseAhead(b Batch) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.hushed = false
 	if a.ahead.epoch != b.Epoch || a.ahead.lsn < b.Ahead {
 		a.ahead = ahead{epoch: b.Epoch, lsn: b.Ahead}
 	}
+}
+
+// sent is what is written of how far ahead deletes are; zero for nothing.
+func (a *redisApplier) sent() ahead {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.hushed {
+		return ahead{}
+	}
+	return a.ahead
 }
 
 // share is what one master has to remove.
@@ -177,9 +188,7 @@ func cut(names []string, n int) (head, tail []string) {
 
 // send sends one pipeline and checks every reply.
 func (a *redisApplier) send(ctx context.Context, m *master, s share, res *result) error {
-	a.mu.Lock()
-	ahead := a.ahead
-	a.mu.Unlock()
+	ahead := a.sent()
 	b := m.book
 	// The counter is compared and advanced by one pipeline at a time.
 	b.mu.Lock()

@@ -299,9 +299,7 @@ func coveringPattern(globs []glob) string {
 }
 
 func (a *redisApplier) flush(ctx context.Context, patterns []string, rate int, progress func(scanned, removed int64)) (Swept, error) {
-	a.mu.Lock()
-	ahead := a.ahead
-	a.mu.Unlock()
+	ahead := a.sent()
 	s := &sweeper{
 		nodes: a.nodes, globs: newGlobs(patterns), share: a.cfg.ScanShare, rate: rate, count: or(a.cfg.hooks.count, scanCount),
 		hooks: a.cfg.hooks, progress: progress,

@@ -2,11 +2,13 @@ package invalidator_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/rule"
+	"github.com/freshet-dev/freshet/internal/servers/servertest"
 	"github.com/freshet-dev/freshet/invalidator"
 )
 
@@ -109,4 +111,63 @@ func TestTheOldFingerprintStaysUntilTheFlushHasEnded(t *testing.T) {
 	if left := w.present("profile:1"); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
+}
+
+// From before the first step of an invalidation that no LSN stands for, until behind
+// its last, the position says so: a flush for a gap, one by hand, one for other rules,
+// and a message that cannot be read.
+func TestThePositionSaysThatSomethingIsBeingRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	if w.position().Removing {
+		t.Error("the position says so with nothing to do")
+	}
+	v.stop()
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	block := func(c *invalidator.Config) {
+		wait := func(ctx context.Context) {
+			entered <- struct{}{}
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+		}
+		c.OnFlush(wait)
+		c.OnPass(wait)
+	}
+	v = w.start(block)
+	during := func(what string) {
+		t.Helper()
+		receive(t, entered)
+		if !w.position().Removing {
+			t.Errorf("%s: the position does not say so", what)
+		}
+		release <- struct{}{}
+		servertest.Eventually(t, waiting, func() (bool, string) {
+			p := w.position()
+			return !p.Removing, fmt.Sprintf("%s has ended: %+v", what, p)
+		})
+	}
+	w.gap(cdc.Gap{ID: "g1", Reason: "crash"})
+	during("a gap")
+	done := make(chan error, 1)
+	go func() {
+		_, err := v.Invalidate(t.Context(), invalidator.Targets{Patterns: []string{"order:*"}})
+		done <- err
+	}()
+	during("an order")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	v.stop()
+	w.rules = []rule.Config{shopRules[0], shopRules[1], {Table: "users", Invalidate: []string{"profile:{id}"}}}
+	v = w.start(block)
+	during("other rules")
+	if _, err := w.stream.JetStream().Publish(t.Context(), w.stream.Subjects().Changes("public", "orders"), []byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	during("a message that cannot be read")
 }
