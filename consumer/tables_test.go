@@ -157,3 +157,23 @@ func TestTableWithoutIdentityIsRefused(t *testing.T) {
 	t.Log(c.err)
 	b.exec("INSERT INTO bare VALUES (1, 'a'); UPDATE bare SET x = 'b'; DELETE FROM bare")
 }
+
+// A migration may give a table another name for a while. The stream calls rows by the name that the table had when they were written.
+func TestTableRenamedWithinATransaction(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.exec(`BEGIN;
+		ALTER TABLE orders RENAME TO orders_in_repair;
+		INSERT INTO orders_in_repair VALUES (1, 7, 'NEW');
+		ALTER TABLE orders_in_repair RENAME TO orders;
+		COMMIT`)
+	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
+	b.awaitRow("2", cdc.Insert)
+	if got := b.worker.seen("1"); len(got) != 1 || got[0].String() != "insert orders 1 7 NEW" {
+		t.Errorf("row written under another name: got %v", got)
+	}
+	b.onlyGaps("slot_created")
+}
