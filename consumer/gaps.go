@@ -62,13 +62,13 @@ func newGap(v verdict, tables []cdc.TableName, xmax uint64) *gap {
 	}
 }
 
-// withGap puts a gap of all tables in front of the others: in a new epoch it stands directly behind the start. One of the same reason that
-// the position has not come to is renewed.
+// withGap puts a gap of all tables in front of the others: in a new epoch it stands directly behind the start. It takes the place of one of
+// the same reason that the position is not known to have come to, and has an id of its own: the invalidator may have flushed that one
+// already, before this one's cause.
 func withGap(list []*gap, g *gap) []*gap {
 	out := []*gap{g}
 	for _, old := range list {
 		if old.Reason == g.Reason && len(old.Tables) == 0 && !old.Passed {
-			g.ID = old.ID
 			continue
 		}
 		out = append(out, old)

@@ -126,6 +126,23 @@ func TestEvidenceCompare(t *testing.T) {
 	}
 }
 
+// The invalidator flushes once for each id. What happens again, before the consumer has heard that the first flush is done, needs another.
+func TestGapThatComesAgainHasAnotherID(t *testing.T) {
+	t.Parallel()
+	crash := verdict{reason: reasonCrash}
+	first, again := newGap(crash, nil, 7), newGap(crash, nil, 9)
+	first.firstSeq, first.finalSeq = 3, 4 // published, and perhaps applied
+	table := newGap(verdict{reason: reasonTable}, []cdc.TableName{{Schema: "public", Table: "orders"}}, 8)
+	id := first.ID
+	got := withGap([]*gap{first, table}, again)
+	if len(got) != 2 || got[0] != again || got[1] != table {
+		t.Fatalf("got %+v, want the new gap in the place of the one before", got)
+	}
+	if got[0].ID == id {
+		t.Error("the gap has the id of the one before: its flush would be taken for done")
+	}
+}
+
 func TestMarkClock(t *testing.T) {
 	t.Parallel()
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
