@@ -119,6 +119,7 @@ func (s *evidenceStore) save(ctx context.Context, e *evidence) error {
 type history struct {
 	system  system
 	crash   time.Time
+	marked  cdc.LSN       // of the last mark known to stand in the stream, of the epoch in the evidence
 	slot    *catalog.Slot // nil: there is none
 	created bool          // by us, just now
 }
@@ -148,10 +149,11 @@ func (e *evidence) compare(h history) verdict {
 			reason: reasonTimeline, moved: true,
 			detail: fmt.Sprintf("the server is on timeline %d, before %d: a standby was promoted or a backup restored", h.system.timeline, e.Epoch.Timeline),
 		}
-	case h.system.walEnd < e.Confirmed:
+	case h.system.walEnd < max(e.Confirmed, h.marked):
+		// Only WAL that is on disk is sent, so a server that has lost nothing has all that was published, confirmed or not.
 		return verdict{
 			reason: reasonWALBack, moved: true,
-			detail: fmt.Sprintf("the server's WAL ends at %s, before the confirmed %s: it was restored to an earlier state", h.system.walEnd, e.Confirmed),
+			detail: fmt.Sprintf("the server's WAL ends at %s, before %s, which was read: it was restored to an earlier state", h.system.walEnd, max(e.Confirmed, h.marked)),
 		}
 	case e.Slot != "" && h.slot != nil && h.slot.Name != e.Slot:
 		return verdict{reason: reasonSlotChanged, moved: true, detail: fmt.Sprintf("the slot is %q, before %q", h.slot.Name, e.Slot)}

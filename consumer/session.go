@@ -67,6 +67,8 @@ type opening struct {
 	system system
 	slot   *catalog.Slot
 	resend bool
+	water  stream.Watermark
+	mark   cdc.Mark // that the stream is verified to reach from the watermark; zero: none
 }
 
 // open connects, waits for the slot, compares what it finds with the evidence, and begins to stream.
@@ -200,7 +202,16 @@ func (s *session) examine(ctx context.Context, o *opening) error {
 	if err != nil {
 		return err
 	}
+	if err := s.verify(ctx, o); err != nil {
+		return err
+	}
 	h := history{system: o.system, crash: o.server.CrashMarker}
+	if kept != nil && o.water.Epoch == kept.Epoch {
+		h.marked = o.water.LSN
+		if o.mark.Epoch == kept.Epoch {
+			h.marked = max(h.marked, o.mark.LSN)
+		}
+	}
 	if h.slot, h.created, err = s.slot(ctx); err != nil {
 		return err
 	}
@@ -325,20 +336,12 @@ func (s *session) slot(ctx context.Context) (_ *catalog.Slot, created bool, err 
 // begin starts replication, makes sure that what was examined still holds, and begins the chain.
 func (s *session) begin(ctx context.Context, o *opening) error {
 	c := s.c
-	water, known, err := c.stream.LastWatermark(ctx)
-	if err != nil {
-		return err
-	}
-	if known {
-		c.watermark.Store(&water)
-	}
+	var err error
 	if o.resend, err = c.stream.ResendRequested(ctx); err != nil {
 		return err
 	}
-	if known && !o.resend && water.Epoch == s.epoch {
-		if err := s.skip(ctx, water); err != nil {
-			return err
-		}
+	if !o.resend && o.water.Epoch == s.epoch && o.mark.Epoch == s.epoch {
+		s.from = max(s.from, o.mark.LSN) // what is verified to stand in the stream is not sent again
 	}
 	if err := s.repl.start(ctx, c.cfg.Slot, c.cfg.Publication, s.from); err != nil {
 		if hasCode(err, codeObjectInUse) {
@@ -366,21 +369,22 @@ func (s *session) begin(ctx context.Context, o *opening) error {
 	s.received.Store(uint64(s.from))
 	s.marked.Store(uint64(s.from))
 	s.timers.statusEvery = statusInterval(o.server.SenderTimeout)
-	return s.chainUp(ctx, o.resend, water)
+	return s.chainUp(ctx, o.resend, o.water)
 }
 
-// skip moves the starting point behind what is verified to stand in the stream.
-func (s *session) skip(ctx context.Context, w stream.Watermark) error {
-	mark, ok, err := s.c.stream.Verified(ctx, stream.Point{
-		Stream: w.Stream, Seq: w.Seq, ID: w.ID, LSN: w.LSN, Time: w.Time, Epoch: w.Epoch,
-	})
-	if err != nil {
+// verify looks up the watermark, and how far the stream is whole from there.
+func (s *session) verify(ctx context.Context, o *opening) error {
+	water, known, err := s.c.stream.LastWatermark(ctx)
+	if err != nil || !known {
 		return err
 	}
-	if ok && mark.Epoch == s.epoch && mark.LSN > s.from {
-		s.from = mark.LSN
+	s.c.watermark.Store(&water)
+	o.water = water
+	mark, ok, err := s.c.stream.Verified(ctx, water.Point())
+	if ok {
+		o.mark = mark
 	}
-	return nil
+	return err
 }
 
 // chainUp publishes the start and opens the books.

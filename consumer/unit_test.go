@@ -109,6 +109,8 @@ func TestEvidenceCompare(t *testing.T) {
 		{"other system", kept, func(h *history) { h.system.id = 9 }, reasonSystem, 4},
 		{"other timeline", kept, func(h *history) { h.system.timeline = 3 }, reasonTimeline, 4},
 		{"wal ends before", kept, func(h *history) { h.system.walEnd = 99 }, reasonWALBack, 4},
+		{"wal ends before what was published", kept, func(h *history) { h.marked = 201 }, reasonWALBack, 4},
+		{"all published is there", kept, func(h *history) { h.marked = 200 }, "", 3},
 		{"other slot", kept, func(h *history) { h.slot.Name = "t" }, reasonSlotChanged, 4},
 		{"crash", kept, func(h *history) { h.crash = crash.Add(time.Second) }, reasonCrash, 3},
 		{"new", nil, func(h *history) { h.created = true }, reasonSlotCreated, 0},
