@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,6 +41,7 @@ type evidence struct {
 type tableEvidence struct {
 	cdc.TableName
 	Fingerprint *catalog.Fingerprint `json:"fingerprint"`
+	Ops         []cdc.Op             `json:"ops,omitempty"` // that were published; empty: all
 }
 
 // table returns the fingerprint kept for a table, or nil.
@@ -53,14 +55,37 @@ func (e *evidence) table(name cdc.TableName) *catalog.Fingerprint {
 }
 
 // setTable replaces the fingerprint kept for a table.
-func (e *evidence) setTable(name cdc.TableName, f *catalog.Fingerprint) {
+func (e *evidence) setTable(t Table, f *catalog.Fingerprint) {
 	for i := range e.Tables {
-		if e.Tables[i].TableName == name {
+		if e.Tables[i].TableName == t.name() {
 			e.Tables[i].Fingerprint = f
 			return
 		}
 	}
-	e.Tables = append(e.Tables, tableEvidence{TableName: name, Fingerprint: f})
+	e.Tables = append(e.Tables, tableEvidence{TableName: t.name(), Fingerprint: f, Ops: t.Ops})
+}
+
+// published returns what is kept of those tables of which the sessions so far have published all that is asked for now. Of any other,
+// changes were read from the slot and dropped, by this process or by one with other rules: it is new, which makes a gap of it.
+func (e *evidence) published(tables []Table) []tableEvidence {
+	var out []tableEvidence
+	for _, t := range tables {
+		for _, kept := range e.Tables {
+			if kept.TableName == t.name() && coversOps(kept.Ops, t.Ops) {
+				kept.Ops = t.Ops
+				out = append(out, kept)
+			}
+		}
+	}
+	return out
+}
+
+// coversOps reports whether had, of which empty means all, holds everything in want.
+func coversOps(had, want []cdc.Op) bool {
+	if len(want) == 0 {
+		want = []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate}
+	}
+	return len(had) == 0 || !slices.ContainsFunc(want, func(op cdc.Op) bool { return !slices.Contains(had, op) })
 }
 
 // evidenceStore loads and saves evidence with compare and set, so that a consumer that has lost the slot without noticing cannot

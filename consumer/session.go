@@ -230,7 +230,7 @@ func (s *session) examine(ctx context.Context, o *opening) error {
 	}
 	if kept != nil {
 		next.Gaps = kept.Gaps
-		next.Tables = kept.Tables
+		next.Tables = kept.published(c.cfg.Tables)
 		if found.reason == "" {
 			next.Confirmed = max(kept.Confirmed, o.slot.Confirmed)
 		}
@@ -253,8 +253,8 @@ func (s *session) declare(ctx context.Context, found verdict) error {
 		return err
 	}
 	s.evidence.Tables = nil
-	for name, f := range prints {
-		s.evidence.setTable(name, f)
+	for _, t := range s.c.cfg.Tables {
+		s.evidence.setTable(t, prints[t.name()])
 	}
 	_, xmax, err := straddlers(ctx, s.db)
 	if err != nil {

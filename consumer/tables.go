@@ -70,12 +70,13 @@ func (s *session) watchTables(ctx context.Context, w *tableWatch) error {
 	var changed []cdc.TableName
 	var details []string
 	mend, adopted := false, false
-	for _, name := range s.c.tableNames() {
+	for _, t := range s.c.cfg.Tables {
+		name := t.name()
 		now := w.prints[name]
 		kept := s.evidence.table(name)
 		if kept == nil {
 			changed, details = append(changed, name), append(details, name.String()+" (new)")
-			s.evidence.setTable(name, now)
+			s.evidence.setTable(t, now)
 			continue
 		}
 		before := *kept
@@ -88,7 +89,7 @@ func (s *session) watchTables(ctx context.Context, w *tableWatch) error {
 		if len(components) == 0 && len(kept.Changed(&before)) == 0 {
 			continue
 		}
-		s.evidence.setTable(name, now)
+		s.evidence.setTable(t, now)
 		adopted = true
 		var words []string
 		for _, c := range components {

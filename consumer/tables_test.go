@@ -177,3 +177,50 @@ func TestTableRenamedWithinATransaction(t *testing.T) {
 	}
 	b.onlyGaps("slot_created")
 }
+
+// While processes are replaced one by one, a consumer with fewer rules drops what the invalidator's rules need already. Nothing but
+// the next consumer can know.
+func TestWhatWasNotPublishedIsAGap(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		narrow func(*consumer.Config)
+	}{
+		{"operation", func(cfg *consumer.Config) { cfg.Tables[0].Ops = []cdc.Op{cdc.Update, cdc.Delete} }},
+		{"table", func(cfg *consumer.Config) { cfg.Tables = cfg.Tables[1:] }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, nil)
+			b.exec("CREATE TABLE items (id int PRIMARY KEY); CREATE PUBLICATION everything FOR TABLE orders, items")
+			wide := b.config()
+			wide.Publication = "everything" // of somebody else: what no rule needs stays in it
+			wide.Tables = append(wide.Tables, consumer.Table{Schema: "public", Name: "items", Columns: []string{"id"}})
+			narrow := wide
+			narrow.Tables = append([]consumer.Table(nil), wide.Tables...)
+			test.narrow(&narrow)
+
+			c := b.start(wide)
+			b.awaitGap("slot_created")
+			b.awaitFingerprints(c)
+			if err := c.end(); err != nil {
+				t.Fatal(err)
+			}
+			c = b.start(narrow)
+			b.exec("INSERT INTO orders VALUES (1, 7, 'NEW'); INSERT INTO items VALUES (11)")
+			b.awaitRow("11", cdc.Insert)
+			b.awaitFingerprints(c)
+			b.onlyGaps("slot_created") // to publish less loses nothing
+			if got := b.worker.seen("1"); len(got) > 0 {
+				t.Fatalf("the row was published, and is not to be: %v", got)
+			}
+			if err := c.end(); err != nil {
+				t.Fatal(err)
+			}
+			b.start(wide)
+			if gap := b.awaitGap("table_changed"); fmt.Sprint(gap.Tables) != "[public.orders]" {
+				t.Errorf("got a gap of %v", gap.Tables)
+			}
+		})
+	}
+}
