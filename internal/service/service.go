@@ -189,7 +189,12 @@ func run(ctx context.Context, cfg Config) (err error) {
 		if cfg.HTTP.Listen != "" {
 			cfg.Invalidator.OnApplied = feeding(&watched, cfg.Invalidator.OnApplied)
 		}
-		v, err := invalidator.New(cfg.Invalidator, s, applier, rules, pool)
+		lookups, err := invalidator.OpenDatabase(ctx, cfg.PostgresURL)
+		if err != nil {
+			return err
+		}
+		defer lookups.Close()
+		v, err := invalidator.New(cfg.Invalidator, s, applier, rules, lookups)
 		if err != nil {
 			return err
 		}
