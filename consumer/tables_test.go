@@ -224,3 +224,36 @@ func TestWhatWasNotPublishedIsAGap(t *testing.T) {
 		})
 	}
 }
+
+// A partition that was made and dropped, or attached and detached, while nobody looked at the catalog has left nothing there.
+func TestPartitionThatHasGone(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, end string }{
+		{"dropped", "DROP TABLE events_2"},
+		{"detached", "ALTER TABLE events DETACH PARTITION events_2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, nil)
+			b.exec(`CREATE TABLE events (id int, day int, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+				CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10)`)
+			cfg := b.config()
+			cfg.Tables = append(cfg.Tables, consumer.Table{Schema: "public", Name: "events", Columns: []string{"id", "day"}})
+			c := b.start(cfg)
+			b.awaitGap("slot_created")
+			b.awaitFingerprints(c)
+			if err := c.end(); err != nil {
+				t.Fatal(err)
+			}
+			b.exec("CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20)")
+			b.exec("INSERT INTO events VALUES (1, 15)")
+			b.exec(test.end)
+			b.exec("INSERT INTO events VALUES (2, 5)")
+			b.start(cfg)
+			b.awaitRow("2", cdc.Insert)
+			if got := b.worker.seen(""); len(got) != 1 || got[0].table != "events" || got[0].op != cdc.Bulk {
+				t.Errorf("got %v for the row of the partition that has gone, want a bulk change of its root", got)
+			}
+		})
+	}
+}

@@ -102,6 +102,22 @@ WHERE c.oid = $1`, oid)
 	return rows[0], nil
 }
 
+// Divided returns those of the names that may have held a relation which is not
+// below them any more: partitioned tables, and those that others inherit from
+// or did not long ago. It returns none for a relation that the publication
+// publishes now, as it is there for somebody else's sake.
+func Divided(ctx context.Context, db DB, publication string, relation uint32, names []cdc.TableName) ([]cdc.TableName, error) {
+	schemas, tables := split(names)
+	return collect[cdc.TableName](ctx, db, "tables with partitions", `
+SELECT want.nsp AS schema, want.rel AS "table"
+FROM unnest($1::text[], $2::text[]) AS want(nsp, rel)
+JOIN pg_catalog.pg_namespace n ON n.nspname = want.nsp
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = want.rel
+WHERE (c.relkind = 'p' OR c.relhassubclass)
+  AND NOT EXISTS (SELECT FROM pg_get_publication_tables($3) AS p WHERE p.relid = $4)
+ORDER BY 1, 2`, schemas, tables, publication, relation)
+}
+
 func compareNames(a, b cdc.TableName) int {
 	if a.Schema != b.Schema {
 		if a.Schema < b.Schema {
