@@ -207,3 +207,31 @@ func TestAStreamThatIsLostDoesNotForgetAPendingGap(t *testing.T) {
 		t.Errorf("hold: got %s after both final messages, want none", p.Hold)
 	}
 }
+
+// A prefix that was wrong, or left out, and is mended: nothing under the right one was ever removed.
+func TestAnotherPrefixFlushesWhatIsUnderIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	w.fill("app:order:1", "app:dashboard:1", "order:2", "app:unrelated")
+	w.publish("orders", order(1))
+	v.reaches(w.mark())
+	w.stays("app:order:1") // not known to be ours
+	v.stop()
+
+	w.prefix = "app:"
+	prefixed := func(c *invalidator.Config) { c.Prefix = w.prefix }
+	v = w.start(prefixed)
+	w.settle(v)
+	if left := w.present("app:order:1", "app:dashboard:1"); len(left) > 0 {
+		t.Errorf("left when the position was claimed for the prefix: %q", left)
+	}
+	w.stays("app:unrelated", "order:2")
+	w.fill("app:dashboard:1")
+	v.stop()
+	v = w.start(prefixed)
+	w.settle(v)
+	w.stays("app:dashboard:1") // once
+}
