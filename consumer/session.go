@@ -149,14 +149,19 @@ func (c *Consumer) prepare(ctx context.Context, db *pgx.Conn) (*catalog.Server, 
 			"name the standbys in synchronous_standby_names, without Freshet's application_name "+applicationName(c.cfg.Name),
 			"synchronous_standby_names contains %s, which makes Freshet a synchronous standby: every commit would wait for it", name)
 	}
+	if _, err := c.publish(ctx, db); err != nil {
+		return nil, err
+	}
+	return server, nil
+}
+
+// publish makes the publication match the tables, and reports whether it did not.
+func (c *Consumer) publish(ctx context.Context, db *pgx.Conn) (changed bool, err error) {
 	change, err := catalog.EnsurePublication(ctx, db, c.cfg.Publication, c.tableNames(), c.cfg.Manage)
 	if change.Any() {
 		c.log.Info("publication changed", "publication", c.cfg.Publication, "statements", strings.Join(change.Statements, "; "))
 	}
-	if err != nil {
-		return nil, err
-	}
-	return server, nil
+	return change.Any(), err
 }
 
 // namedSynchronous reports whether synchronous_standby_names covers application.
@@ -356,6 +361,13 @@ func (s *session) begin(ctx context.Context, o *opening) error {
 	}
 	if slot == nil || slot.Confirmed != o.slot.Confirmed {
 		return fmt.Errorf("slot %q moved while it was examined", c.cfg.Slot)
+	}
+	// So is the publication: while this process waited, one with other rules may have made it fit those.
+	switch changed, err := c.publish(ctx, s.db); {
+	case err != nil:
+		return err
+	case changed:
+		return fmt.Errorf("publication %q did not match the rules any more; it does now", c.cfg.Publication)
 	}
 	if err := s.gate.poll(ctx, true); err != nil {
 		return err

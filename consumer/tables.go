@@ -77,6 +77,7 @@ func (s *session) watchTables(ctx context.Context, w *tableWatch) error {
 		if kept == nil {
 			changed, details = append(changed, name), append(details, name.String()+" (new)")
 			s.evidence.setTable(t, now)
+			mend = true // nothing to compare with says that it is published
 			continue
 		}
 		before := *kept
@@ -147,11 +148,7 @@ func (s *session) readTables(ctx context.Context, w *tableWatch) error {
 func (s *session) mend(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	change, err := catalog.EnsurePublication(ctx, s.db, s.c.cfg.Publication, s.c.tableNames(), s.c.cfg.Manage)
-	if change.Any() {
-		s.c.log.Warn("publication mended", "publication", s.c.cfg.Publication, "statements", strings.Join(change.Statements, "; "))
-	}
-	if err != nil {
+	if _, err := s.c.publish(ctx, s.db); err != nil {
 		return fmt.Errorf("mend publication: %w", err)
 	}
 	return nil

@@ -257,3 +257,41 @@ func TestPartitionThatHasGone(t *testing.T) {
 		})
 	}
 }
+
+// A process with other rules may make the publication its own while this one waits for the slot, and in the second before the tables
+// are looked at for the first time.
+func TestPublicationChangedByOthersWhileWaiting(t *testing.T) {
+	t.Parallel()
+	for _, late := range []bool{false, true} {
+		t.Run(fmt.Sprintf("late %v", late), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, nil)
+			b.exec("CREATE TABLE items (id int PRIMARY KEY)")
+			first := b.start(b.config())
+			first.await(consumer.StateStreaming)
+			b.awaitGap("slot_created")
+			cfg := b.config()
+			cfg.Tables = append(cfg.Tables, consumer.Table{Schema: "public", Name: "items", Columns: []string{"id"}})
+			second := b.start(cfg)
+			second.await(consumer.StateWaiting)
+			const others = "ALTER PUBLICATION freshet_shop DROP TABLE items"
+			if !late {
+				b.exec(others)
+			}
+			if err := first.end(); err != nil {
+				t.Fatal(err)
+			}
+			second.await(consumer.StateStreaming)
+			if late {
+				b.exec(others)
+			}
+			servertest.Eventually(t, patience, func() (bool, string) {
+				n := b.text("SELECT count(*)::text FROM pg_publication_tables WHERE tablename = 'items'")
+				return n == "1", n + " entries of items in the publication"
+			})
+			b.exec("INSERT INTO items VALUES (11)")
+			b.awaitRow("11", cdc.Insert)
+			b.awaitGap("table_changed")
+		})
+	}
+}
