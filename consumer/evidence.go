@@ -40,8 +40,8 @@ type evidence struct {
 // tableEvidence is a table's fingerprint when its contents were last known to follow from the stream.
 type tableEvidence struct {
 	cdc.TableName
-	Fingerprint *catalog.Fingerprint `json:"fingerprint"`
-	Ops         []cdc.Op             `json:"ops,omitempty"` // that were published; empty: all
+	Fingerprint *catalog.Fingerprint `json:"fingerprint"`   // nil: new
+	Ops         []cdc.Op             `json:"ops,omitempty"` // that are published; empty: all
 }
 
 // table returns the fingerprint kept for a table, or nil.
@@ -65,19 +65,45 @@ func (e *evidence) setTable(t Table, f *catalog.Fingerprint) {
 	e.Tables = append(e.Tables, tableEvidence{TableName: t.name(), Fingerprint: f, Ops: t.Ops})
 }
 
-// published returns what is kept of those tables of which the sessions so far have published all that is asked for now. Of any other,
-// changes were read from the slot and dropped, by this process or by one with other rules: it is new, which makes a gap of it.
+// published returns the evidence of the tables that are published from now on. What is kept of one stays if the sessions so far have
+// published all that is asked for now. Of any other, changes were read from the slot and dropped, by this process or by one with other
+// rules: it is new, which makes a gap of it.
 func (e *evidence) published(tables []Table) []tableEvidence {
-	var out []tableEvidence
-	for _, t := range tables {
-		for _, kept := range e.Tables {
-			if kept.TableName == t.name() && coversOps(kept.Ops, t.Ops) {
-				kept.Ops = t.Ops
-				out = append(out, kept)
-			}
+	out := make([]tableEvidence, len(tables))
+	for i, t := range tables {
+		out[i] = tableEvidence{TableName: t.name(), Ops: t.Ops}
+		if kept := e.of(t); kept != nil {
+			out[i].Fingerprint = kept.Fingerprint
 		}
 	}
 	return out
+}
+
+// of returns what is kept of a table; nil where less was published than it asks for.
+func (e *evidence) of(t Table) *tableEvidence {
+	for i := range e.Tables {
+		if kept := &e.Tables[i]; kept.TableName == t.name() && coversOps(kept.Ops, t.Ops) {
+			return kept
+		}
+	}
+	return nil
+}
+
+// Unpublished returns which of tables the consumer that reads the slot, in whatever process, does not publish, or not all operations
+// of: it runs with other rules. It goes by what the consumer keeps in the instance's bucket, and says nothing where that is not there.
+func Unpublished(ctx context.Context, kv jetstream.KeyValue, tables []Table) ([]cdc.TableName, error) {
+	store := evidenceStore{kv: kv}
+	kept, err := store.load(ctx)
+	if err != nil || kept == nil {
+		return nil, err
+	}
+	var out []cdc.TableName
+	for _, t := range tables {
+		if kept.of(t) == nil {
+			out = append(out, t.name())
+		}
+	}
+	return out, nil
 }
 
 // coversOps reports whether had, of which empty means all, holds everything in want.
