@@ -114,7 +114,7 @@ FROM unnest($1::text[], $2::text[]) AS want(nsp, rel)
 JOIN pg_catalog.pg_namespace n ON n.nspname = want.nsp
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = want.rel
 WHERE (c.relkind = 'p' OR c.relhassubclass)
-  AND NOT EXISTS (SELECT FROM pg_get_publication_tables($3) AS p WHERE p.relid = $4)
+  AND NOT EXISTS (SELECT FROM pg_get_publication_tables($3::text) AS p WHERE p.relid = $4)
 ORDER BY 1, 2`, schemas, tables, publication, relation)
 }
 
