@@ -6,7 +6,7 @@ package cdc
 // made of it: a date in another one would be another key.
 func TextForm() map[string]string {
 	return map[string]string{
-		"DateStyle":          "ISO, YMD",
+		"DateStyle":          "ISO", // whatever order ambiguous dates are read in
 		"IntervalStyle":      "postgres",
 		"bytea_output":       "hex",
 		"extra_float_digits": "1", // shortest text that reads back as the same number
