@@ -399,11 +399,12 @@ func (s *session) account(now time.Time) {
 // publishGaps publishes what gaps are due. They stand between transactions, at the position of the last mark.
 func (s *session) publishGaps(ctx context.Context) error {
 	for {
-		g, final := s.gaps.unpublished()
+		at := max(s.progress.marked, s.from)
+		g, final := s.gaps.unpublished(at)
 		if g == nil {
 			return nil
 		}
-		m := g.message(s.epoch, max(s.progress.marked, s.from), final)
+		m := g.message(s.epoch, at, final)
 		if err := s.inTime(ctx, func(ctx context.Context) error { return s.chain.Gap(ctx, m) }); err != nil {
 			return err
 		}

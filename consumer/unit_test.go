@@ -145,6 +145,27 @@ func TestGapThatComesAgainHasAnotherID(t *testing.T) {
 	}
 }
 
+// The final message vouches for what straddled the cause, so it stands behind all of that, and says by its LSN how far that reaches.
+func TestFinalMessageWaitsForTheStream(t *testing.T) {
+	t.Parallel()
+	var book gapBook
+	g := newGap(verdict{reason: reasonCrash}, nil, 7)
+	g.Passed = true
+	book.add(g)
+	book.ended(6, 50)
+	if got, _ := book.unpublished(1000); got != nil || !book.waiting() {
+		t.Error("due while a transaction may still straddle the cause")
+	}
+	book.ended(7, 100)
+	book.ended(8, 200) // what began later is of no interest
+	if got, _ := book.unpublished(99); got != nil {
+		t.Error("published before the stream has come to what had been written by then")
+	}
+	if got, final := book.unpublished(100); got != g || !final {
+		t.Errorf("got %v, final %v, want the final message", got, final)
+	}
+}
+
 func TestMarkClock(t *testing.T) {
 	t.Parallel()
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
