@@ -37,8 +37,15 @@ type batcherConfig struct {
 	// leaf of a partitioned table, otherwise the relation itself. It is called
 	// once for each description of a relation, so it may ask the catalog, and
 	// must for a relation that it has not seen: a partition may be newer than
-	// the session. With false the relation's rows are dropped.
+	// the session. With false the relation's rows are dropped, but for what
+	// strays says.
 	rootOf func(oid uint32, schema, name string) (cdc.TableName, bool, error)
+
+	// strays, if set, returns the tables that a relation without a root may
+	// have been a part of when its rows were written, and is not now: it was
+	// dropped or detached before it was decoded. Its rows are published as bulk
+	// changes of all of them.
+	strays func(oid uint32) ([]cdc.TableName, error)
 
 	// bulk, if set, is told once in a transaction that a table's rows beyond the
 	// limit are published as one change.
@@ -62,7 +69,8 @@ type batcher struct {
 	cfg    batcherConfig
 	tables map[cdc.TableName]*openTable
 
-	plans   map[uint32]*plan // by relation; nil: its rows are dropped
+	plans   map[uint32]*plan   // by relation; nil: its rows are dropped
+	astray  map[uint32][]*plan // plans of the tables that the rows of a relation without a root may be of
 	types   map[uint32]cdc.Encoding
 	last    *plan // the plan of lastOID, as rows come in runs
 	lastOID uint32
@@ -109,6 +117,7 @@ func newBatcher(cfg batcherConfig) *batcher {
 		cfg:    cfg,
 		tables: make(map[cdc.TableName]*openTable, len(cfg.tables)),
 		plans:  make(map[uint32]*plan),
+		astray: make(map[uint32][]*plan),
 		types:  make(map[uint32]cdc.Encoding),
 	}
 	for _, t := range cfg.tables {
@@ -166,9 +175,10 @@ func (b *batcher) relation(r *pgoutput.Relation) error {
 		return fmt.Errorf("find the root of %s.%s: %w", r.Namespace, r.Name, err)
 	}
 	t := b.tables[root]
+	delete(b.astray, r.OID)
 	if !ok || t == nil {
 		b.plans[r.OID] = nil
-		return nil
+		return b.stray(r)
 	}
 	leaf := root != cdc.TableName{Schema: r.Namespace, Table: r.Name}
 	p := newPlan(r, t, leaf, b.encoding)
@@ -183,6 +193,36 @@ func (b *batcher) relation(r *pgoutput.Relation) error {
 	return nil
 }
 
+// stray notes which tables a relation without a root may have been a part of.
+func (b *batcher) stray(r *pgoutput.Relation) error {
+	if b.cfg.strays == nil {
+		return nil
+	}
+	names, err := b.cfg.strays(r.OID)
+	if err != nil {
+		return fmt.Errorf("find what %s.%s was a part of: %w", r.Namespace, r.Name, err)
+	}
+	for _, name := range names {
+		if t := b.tables[name]; t != nil {
+			p := &plan{table: t}
+			p.shape = p
+			b.astray[r.OID] = append(b.astray[r.OID], p)
+		}
+	}
+	return nil
+}
+
+// widenStrays widens what a row of a relation without a root may be of.
+func (b *batcher) widenStrays(oid uint32) error {
+	for _, p := range b.astray[oid] {
+		b.enter(p.table)
+		if err := b.widen(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b *batcher) encoding(oid uint32) cdc.Encoding {
 	if e, ok := b.types[oid]; ok {
 		return e
@@ -190,10 +230,14 @@ func (b *batcher) encoding(oid uint32) cdc.Encoding {
 	return encodingOf(oid)
 }
 
-// planOf returns the relation's plan, nil if its rows are dropped.
+// planOf returns the relation's plan, nil if its rows are dropped, or have been
+// widened by now.
 func (b *batcher) planOf(oid uint32) (*plan, error) {
 	if oid == b.lastOID && oid != 0 {
 		return b.last, nil
+	}
+	if len(b.astray[oid]) > 0 {
+		return nil, b.widenStrays(oid)
 	}
 	p, ok := b.plans[oid]
 	if !ok {

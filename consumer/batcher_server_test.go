@@ -65,9 +65,10 @@ func newDatabase(t *testing.T, pg *servers.Postgres, name, options, setup string
 	if err != nil {
 		t.Fatal(err)
 	}
-	for key, value := range canonical {
+	for key, value := range cdc.TextForm() {
 		cfg.RuntimeParams[key] = value
 	}
+	cfg.RuntimeParams["TimeZone"] = "UTC"
 	if strings.Contains(options, "SQL_ASCII") {
 		// With UTF8 the server would refuse to send such a row at all.
 		cfg.RuntimeParams["client_encoding"] = "SQL_ASCII"

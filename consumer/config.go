@@ -84,6 +84,8 @@ type Table struct {
 	Bulk int64
 }
 
+func (t Table) name() cdc.TableName { return cdc.TableName{Schema: t.Schema, Table: t.Name} }
+
 // hooks switch mechanisms off, so that tests can show that they are what keeps the promise.
 type hooks struct {
 	gateOff bool // publish without waiting for visibility

@@ -27,18 +27,6 @@ const (
 	farewell       = time.Second // for the walsender to answer the end of the copy
 )
 
-// canonical are the session settings that make the text form of values independent of server, database and role.
-var canonical = map[string]string{
-	"TimeZone":           "UTC",
-	"DateStyle":          "ISO, YMD",
-	"IntervalStyle":      "postgres",
-	"bytea_output":       "hex",
-	"extra_float_digits": "1", // shortest text that reads back as the same number
-	"client_encoding":    "UTF8",
-	"lc_monetary":        "C",
-	"statement_timeout":  "0",
-}
-
 // applicationName is what Postgres shows for our connections.
 func applicationName(name string) string {
 	full := "freshet/" + name
@@ -67,9 +55,11 @@ func openReplication(ctx context.Context, url, name string) (*replication, error
 	if err != nil {
 		return nil, hopeless("correct postgres.url", "parse connection string: %w", err)
 	}
-	for key, value := range canonical {
+	for key, value := range cdc.TextForm() {
 		cfg.RuntimeParams[key] = value
 	}
+	cfg.RuntimeParams["TimeZone"] = "UTC"
+	cfg.RuntimeParams["statement_timeout"] = "0"
 	cfg.RuntimeParams["replication"] = "database"
 	cfg.RuntimeParams["application_name"] = applicationName(name)
 	r := &replication{}

@@ -228,7 +228,7 @@ func (s *session) finish(ctx context.Context) {
 func (c *Consumer) tableNames() []cdc.TableName {
 	names := make([]cdc.TableName, len(c.cfg.Tables))
 	for i, t := range c.cfg.Tables {
-		names[i] = cdc.TableName{Schema: t.Schema, Table: t.Name}
+		names[i] = t.name()
 	}
 	return names
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -39,7 +40,8 @@ type evidence struct {
 // tableEvidence is a table's fingerprint when its contents were last known to follow from the stream.
 type tableEvidence struct {
 	cdc.TableName
-	Fingerprint *catalog.Fingerprint `json:"fingerprint"`
+	Fingerprint *catalog.Fingerprint `json:"fingerprint"`   // nil: new
+	Ops         []cdc.Op             `json:"ops,omitempty"` // that are published; empty: all
 }
 
 // table returns the fingerprint kept for a table, or nil.
@@ -53,14 +55,63 @@ func (e *evidence) table(name cdc.TableName) *catalog.Fingerprint {
 }
 
 // setTable replaces the fingerprint kept for a table.
-func (e *evidence) setTable(name cdc.TableName, f *catalog.Fingerprint) {
+func (e *evidence) setTable(t Table, f *catalog.Fingerprint) {
 	for i := range e.Tables {
-		if e.Tables[i].TableName == name {
+		if e.Tables[i].TableName == t.name() {
 			e.Tables[i].Fingerprint = f
 			return
 		}
 	}
-	e.Tables = append(e.Tables, tableEvidence{TableName: name, Fingerprint: f})
+	e.Tables = append(e.Tables, tableEvidence{TableName: t.name(), Fingerprint: f, Ops: t.Ops})
+}
+
+// published returns the evidence of the tables that are published from now on. What is kept of one stays if the sessions so far have
+// published all that is asked for now. Of any other, changes were read from the slot and dropped, by this process or by one with other
+// rules: it is new, which makes a gap of it.
+func (e *evidence) published(tables []Table) []tableEvidence {
+	out := make([]tableEvidence, len(tables))
+	for i, t := range tables {
+		out[i] = tableEvidence{TableName: t.name(), Ops: t.Ops}
+		if kept := e.of(t); kept != nil {
+			out[i].Fingerprint = kept.Fingerprint
+		}
+	}
+	return out
+}
+
+// of returns what is kept of a table; nil where less was published than it asks for.
+func (e *evidence) of(t Table) *tableEvidence {
+	for i := range e.Tables {
+		if kept := &e.Tables[i]; kept.TableName == t.name() && coversOps(kept.Ops, t.Ops) {
+			return kept
+		}
+	}
+	return nil
+}
+
+// Unpublished returns which of tables the consumer that reads the slot, in whatever process, does not publish, or not all operations
+// of: it runs with other rules. It goes by what the consumer keeps in the instance's bucket, and says nothing where that is not there.
+func Unpublished(ctx context.Context, kv jetstream.KeyValue, tables []Table) ([]cdc.TableName, error) {
+	store := evidenceStore{kv: kv}
+	kept, err := store.load(ctx)
+	if err != nil || kept == nil {
+		return nil, err
+	}
+	var out []cdc.TableName
+	for _, t := range tables {
+		if kept.of(t) == nil {
+			out = append(out, t.name())
+		}
+	}
+	return out, nil
+}
+
+// coversOps reports whether had, of which empty means all, holds everything in want.
+func coversOps(had, want []cdc.Op) bool {
+	if len(want) == 0 {
+		want = []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate}
+	}
+	return len(had) == 0 || !slices.ContainsFunc(want, func(op cdc.Op) bool { return !slices.Contains(had, op) })
 }
 
 // evidenceStore loads and saves evidence with compare and set, so that a consumer that has lost the slot without noticing cannot
@@ -119,6 +170,7 @@ func (s *evidenceStore) save(ctx context.Context, e *evidence) error {
 type history struct {
 	system  system
 	crash   time.Time
+	marked  cdc.LSN       // of the last mark known to stand in the stream, of the epoch in the evidence
 	slot    *catalog.Slot // nil: there is none
 	created bool          // by us, just now
 }
@@ -148,10 +200,11 @@ func (e *evidence) compare(h history) verdict {
 			reason: reasonTimeline, moved: true,
 			detail: fmt.Sprintf("the server is on timeline %d, before %d: a standby was promoted or a backup restored", h.system.timeline, e.Epoch.Timeline),
 		}
-	case h.system.walEnd < e.Confirmed:
+	case h.system.walEnd < max(e.Confirmed, h.marked):
+		// Only WAL that is on disk is sent, so a server that has lost nothing has all that was published, confirmed or not.
 		return verdict{
 			reason: reasonWALBack, moved: true,
-			detail: fmt.Sprintf("the server's WAL ends at %s, before the confirmed %s: it was restored to an earlier state", h.system.walEnd, e.Confirmed),
+			detail: fmt.Sprintf("the server's WAL ends at %s, before %s, which was read: it was restored to an earlier state", h.system.walEnd, max(e.Confirmed, h.marked)),
 		}
 	case e.Slot != "" && h.slot != nil && h.slot.Name != e.Slot:
 		return verdict{reason: reasonSlotChanged, moved: true, detail: fmt.Sprintf("the slot is %q, before %q", h.slot.Name, e.Slot)}

@@ -50,9 +50,10 @@ type gap struct {
 	// Passed is true once the position has passed the first message.
 	Passed bool `json:"passed,omitempty"`
 
-	due      bool   // the final message may be sent
-	firstSeq uint64 // stream sequence at or behind the first message; zero: not published in this session
-	finalSeq uint64 // likewise of the final message
+	due      bool    // the final message may be sent, once the stream has come to
+	after    cdc.LSN // what was written when the last transaction that may straddle the cause had ended
+	firstSeq uint64  // stream sequence at or behind the first message; zero: not published in this session
+	finalSeq uint64  // likewise of the final message
 }
 
 // newGap declares a gap whose cause lies in the past of the snapshot in which xmax was read.
@@ -62,13 +63,13 @@ func newGap(v verdict, tables []cdc.TableName, xmax uint64) *gap {
 	}
 }
 
-// withGap puts a gap of all tables in front of the others: in a new epoch it stands directly behind the start. One of the same reason that
-// the position has not come to is renewed.
+// withGap puts a gap of all tables in front of the others: in a new epoch it stands directly behind the start. It takes the place of one of
+// the same reason that the position is not known to have come to, and has an id of its own: the invalidator may have flushed that one
+// already, before this one's cause.
 func withGap(list []*gap, g *gap) []*gap {
 	out := []*gap{g}
 	for _, old := range list {
 		if old.Reason == g.Reason && len(old.Tables) == 0 && !old.Passed {
-			g.ID = old.ID
 			continue
 		}
 		out = append(out, old)
@@ -96,15 +97,15 @@ func (b *gapBook) add(g *gap) {
 	b.list = append(b.list, g)
 }
 
-// unpublished returns the message that is to be published next, and which gap it is of; nil when there is none.
-func (b *gapBook) unpublished() (g *gap, final bool) {
+// unpublished returns the message that is to be published next behind the given mark, and which gap it is of; nil when there is none.
+func (b *gapBook) unpublished(marked cdc.LSN) (g *gap, final bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, g := range b.list {
 		if !g.Passed && g.firstSeq == 0 {
 			return g, false
 		}
-		if g.due && g.finalSeq == 0 {
+		if g.due && g.finalSeq == 0 && marked >= g.after {
 			return g, true
 		}
 	}
@@ -122,12 +123,14 @@ func (b *gapBook) published(g *gap, final bool, seq uint64) {
 	}
 }
 
-// ended notes that no transaction below xmin runs any more.
-func (b *gapBook) ended(xmin uint64) {
+// ended notes that no transaction below xmin runs any more, and how far the WAL was written then.
+func (b *gapBook) ended(xmin uint64, written cdc.LSN) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, g := range b.list {
-		g.due = g.due || xmin >= g.XMax
+		if !g.due && xmin >= g.XMax {
+			g.due, g.after = true, written
+		}
 	}
 }
 

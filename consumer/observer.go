@@ -133,7 +133,11 @@ func (s *session) watchGaps(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.gaps.ended(xmin)
+		insert, _, err := catalog.Positions(ctx, s.db)
+		if err != nil {
+			return err
+		}
+		s.gaps.ended(xmin, s.geometry.settle(insert))
 	}
 	defer func() { s.c.status.update(func(st *Status) { st.PendingGaps = len(s.evidence.Gaps) }) }()
 	w := s.c.watermark.Load()

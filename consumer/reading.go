@@ -242,6 +242,9 @@ func (s *session) newBatcher(ctx context.Context) *batcher {
 		rootOf: func(oid uint32, schema, name string) (cdc.TableName, bool, error) {
 			return s.rootOf(ctx, oid, cdc.TableName{Schema: schema, Table: name})
 		},
+		strays: func(oid uint32) ([]cdc.TableName, error) {
+			return catalog.Divided(ctx, s.gate.conn, s.c.cfg.Publication, oid, s.c.tableNames())
+		},
 		bulk: func(table cdc.TableName, limit int64, tx cdc.Transaction) {
 			s.c.emit("bulk", fmt.Sprintf("a transaction changed more than %d rows of %s: for the rest, everything that depends on the table is invalidated; the limit is invalidator.bulk, or bulk of a rule", limit, table),
 				map[string]any{"table": table.String(), "rows": limit, "lsn": tx.LSN.String(), "xid": tx.XID})
@@ -396,11 +399,12 @@ func (s *session) account(now time.Time) {
 // publishGaps publishes what gaps are due. They stand between transactions, at the position of the last mark.
 func (s *session) publishGaps(ctx context.Context) error {
 	for {
-		g, final := s.gaps.unpublished()
+		at := max(s.progress.marked, s.from)
+		g, final := s.gaps.unpublished(at)
 		if g == nil {
 			return nil
 		}
-		m := g.message(s.epoch, max(s.progress.marked, s.from), final)
+		m := g.message(s.epoch, at, final)
 		if err := s.inTime(ctx, func(ctx context.Context) error { return s.chain.Gap(ctx, m) }); err != nil {
 			return err
 		}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,6 +49,46 @@ func TestPostgresKilled(t *testing.T) {
 	if first, last := starts[0].Epoch, starts[len(starts)-1].Epoch; first != last {
 		t.Errorf("epoch went from %s to %s: a crash does not move LSNs back", first, last)
 	}
+}
+
+// A server that was restored to an earlier state, but not to before what was confirmed, as the invalidator is behind: what it
+// writes from then on has the LSNs of what stands in the stream already.
+func TestPostgresRestoredBehindWhatIsPublished(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	c := b.start(b.config())
+	c.await(consumer.StateStreaming)
+	b.awaitGap("slot_created")
+	b.exec("INSERT INTO orders VALUES (1, 7, 'NEW')")
+	b.awaitRow("1", cdc.Insert)
+	b.awaitPassed()
+	b.worker.pause(true) // nothing is confirmed from here on
+	saved := filepath.Join(t.TempDir(), "saved")
+	if err := errors.Join(b.pg.Kill(), copyAll(b.pg.DataDir(), saved), b.pg.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	b.exec("INSERT INTO orders SELECT i, 7, 'LOST' FROM generate_series(100, 5000) i")
+	b.awaitPublished(c)
+	if err := errors.Join(b.pg.Kill(), os.RemoveAll(b.pg.DataDir()), copyAll(saved, b.pg.DataDir()), b.pg.Start(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	c.await(consumer.StateStreaming)
+	b.exec("INSERT INTO orders VALUES (2, 7, 'NEW')")
+	b.worker.pause(false)
+	b.awaitRow("2", cdc.Insert)
+	b.awaitGap("wal_moved_back")
+	starts := b.worker.allStarts()
+	if first, last := starts[0].Epoch, starts[len(starts)-1].Epoch; first == last {
+		t.Errorf("the epoch is still %s: the lost LSNs would compare with those written in their place", first)
+	}
+}
+
+// copyAll copies a folder with owners and rights.
+func copyAll(from, to string) error {
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w: %s", from, err, out)
+	}
+	return nil
 }
 
 func TestPostgresRestartedCleanlyIsNoGap(t *testing.T) {

@@ -67,6 +67,8 @@ type opening struct {
 	system system
 	slot   *catalog.Slot
 	resend bool
+	water  stream.Watermark
+	mark   cdc.Mark // that the stream is verified to reach from the watermark; zero: none
 }
 
 // open connects, waits for the slot, compares what it finds with the evidence, and begins to stream.
@@ -147,14 +149,19 @@ func (c *Consumer) prepare(ctx context.Context, db *pgx.Conn) (*catalog.Server, 
 			"name the standbys in synchronous_standby_names, without Freshet's application_name "+applicationName(c.cfg.Name),
 			"synchronous_standby_names contains %s, which makes Freshet a synchronous standby: every commit would wait for it", name)
 	}
+	if _, err := c.publish(ctx, db); err != nil {
+		return nil, err
+	}
+	return server, nil
+}
+
+// publish makes the publication match the tables, and reports whether it did not.
+func (c *Consumer) publish(ctx context.Context, db *pgx.Conn) (changed bool, err error) {
 	change, err := catalog.EnsurePublication(ctx, db, c.cfg.Publication, c.tableNames(), c.cfg.Manage)
 	if change.Any() {
 		c.log.Info("publication changed", "publication", c.cfg.Publication, "statements", strings.Join(change.Statements, "; "))
 	}
-	if err != nil {
-		return nil, err
-	}
-	return server, nil
+	return change.Any(), err
 }
 
 // namedSynchronous reports whether synchronous_standby_names covers application.
@@ -200,7 +207,16 @@ func (s *session) examine(ctx context.Context, o *opening) error {
 	if err != nil {
 		return err
 	}
+	if err := s.verify(ctx, o); err != nil {
+		return err
+	}
 	h := history{system: o.system, crash: o.server.CrashMarker}
+	if kept != nil && o.water.Epoch == kept.Epoch {
+		h.marked = o.water.LSN
+		if o.mark.Epoch == kept.Epoch {
+			h.marked = max(h.marked, o.mark.LSN)
+		}
+	}
 	if h.slot, h.created, err = s.slot(ctx); err != nil {
 		return err
 	}
@@ -219,7 +235,7 @@ func (s *session) examine(ctx context.Context, o *opening) error {
 	}
 	if kept != nil {
 		next.Gaps = kept.Gaps
-		next.Tables = kept.Tables
+		next.Tables = kept.published(c.cfg.Tables)
 		if found.reason == "" {
 			next.Confirmed = max(kept.Confirmed, o.slot.Confirmed)
 		}
@@ -242,8 +258,8 @@ func (s *session) declare(ctx context.Context, found verdict) error {
 		return err
 	}
 	s.evidence.Tables = nil
-	for name, f := range prints {
-		s.evidence.setTable(name, f)
+	for _, t := range s.c.cfg.Tables {
+		s.evidence.setTable(t, prints[t.name()])
 	}
 	_, xmax, err := straddlers(ctx, s.db)
 	if err != nil {
@@ -325,20 +341,12 @@ func (s *session) slot(ctx context.Context) (_ *catalog.Slot, created bool, err 
 // begin starts replication, makes sure that what was examined still holds, and begins the chain.
 func (s *session) begin(ctx context.Context, o *opening) error {
 	c := s.c
-	water, known, err := c.stream.LastWatermark(ctx)
-	if err != nil {
-		return err
-	}
-	if known {
-		c.watermark.Store(&water)
-	}
+	var err error
 	if o.resend, err = c.stream.ResendRequested(ctx); err != nil {
 		return err
 	}
-	if known && !o.resend && water.Epoch == s.epoch {
-		if err := s.skip(ctx, water); err != nil {
-			return err
-		}
+	if !o.resend && o.water.Epoch == s.epoch && o.mark.Epoch == s.epoch {
+		s.from = max(s.from, o.mark.LSN) // what is verified to stand in the stream is not sent again
 	}
 	if err := s.repl.start(ctx, c.cfg.Slot, c.cfg.Publication, s.from); err != nil {
 		if hasCode(err, codeObjectInUse) {
@@ -354,6 +362,13 @@ func (s *session) begin(ctx context.Context, o *opening) error {
 	if slot == nil || slot.Confirmed != o.slot.Confirmed {
 		return fmt.Errorf("slot %q moved while it was examined", c.cfg.Slot)
 	}
+	// So is the publication: while this process waited, one with other rules may have made it fit those.
+	switch changed, err := c.publish(ctx, s.db); {
+	case err != nil:
+		return err
+	case changed:
+		return fmt.Errorf("publication %q did not match the rules any more; it does now", c.cfg.Publication)
+	}
 	if err := s.gate.poll(ctx, true); err != nil {
 		return err
 	}
@@ -366,21 +381,22 @@ func (s *session) begin(ctx context.Context, o *opening) error {
 	s.received.Store(uint64(s.from))
 	s.marked.Store(uint64(s.from))
 	s.timers.statusEvery = statusInterval(o.server.SenderTimeout)
-	return s.chainUp(ctx, o.resend, water)
+	return s.chainUp(ctx, o.resend, o.water)
 }
 
-// skip moves the starting point behind what is verified to stand in the stream.
-func (s *session) skip(ctx context.Context, w stream.Watermark) error {
-	mark, ok, err := s.c.stream.Verified(ctx, stream.Point{
-		Stream: w.Stream, Seq: w.Seq, ID: w.ID, LSN: w.LSN, Time: w.Time, Epoch: w.Epoch,
-	})
-	if err != nil {
+// verify looks up the watermark, and how far the stream is whole from there.
+func (s *session) verify(ctx context.Context, o *opening) error {
+	water, known, err := s.c.stream.LastWatermark(ctx)
+	if err != nil || !known {
 		return err
 	}
-	if ok && mark.Epoch == s.epoch && mark.LSN > s.from {
-		s.from = mark.LSN
+	s.c.watermark.Store(&water)
+	o.water = water
+	mark, ok, err := s.c.stream.Verified(ctx, water.Point())
+	if ok {
+		o.mark = mark
 	}
-	return nil
+	return err
 }
 
 // chainUp publishes the start and opens the books.

@@ -70,12 +70,14 @@ func (s *session) watchTables(ctx context.Context, w *tableWatch) error {
 	var changed []cdc.TableName
 	var details []string
 	mend, adopted := false, false
-	for _, name := range s.c.tableNames() {
+	for _, t := range s.c.cfg.Tables {
+		name := t.name()
 		now := w.prints[name]
 		kept := s.evidence.table(name)
 		if kept == nil {
 			changed, details = append(changed, name), append(details, name.String()+" (new)")
-			s.evidence.setTable(name, now)
+			s.evidence.setTable(t, now)
+			mend = true // nothing to compare with says that it is published
 			continue
 		}
 		before := *kept
@@ -88,7 +90,7 @@ func (s *session) watchTables(ctx context.Context, w *tableWatch) error {
 		if len(components) == 0 && len(kept.Changed(&before)) == 0 {
 			continue
 		}
-		s.evidence.setTable(name, now)
+		s.evidence.setTable(t, now)
 		adopted = true
 		var words []string
 		for _, c := range components {
@@ -146,11 +148,7 @@ func (s *session) readTables(ctx context.Context, w *tableWatch) error {
 func (s *session) mend(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	change, err := catalog.EnsurePublication(ctx, s.db, s.c.cfg.Publication, s.c.tableNames(), s.c.cfg.Manage)
-	if change.Any() {
-		s.c.log.Warn("publication mended", "publication", s.c.cfg.Publication, "statements", strings.Join(change.Statements, "; "))
-	}
-	if err != nil {
+	if _, err := s.c.publish(ctx, s.db); err != nil {
 		return fmt.Errorf("mend publication: %w", err)
 	}
 	return nil

@@ -44,6 +44,11 @@ func TestTransactions(t *testing.T) {
 	}
 	run("COMMIT PREPARED 'p'")
 	b.awaitRow("5", cdc.Insert)
+	// As a subscription applies what it receives from elsewhere.
+	run("SELECT pg_replication_origin_create('elsewhere')", "SELECT pg_replication_origin_session_setup('elsewhere')",
+		"SET session_replication_role = replica", "BEGIN", "SELECT pg_replication_origin_xact_setup('0/1234', now())",
+		"INSERT INTO orders VALUES (9, 7, 'FROM ELSEWHERE')", "COMMIT", "RESET session_replication_role", "SELECT pg_replication_origin_session_reset()")
+	b.awaitRow("9", cdc.Insert)
 	run("INSERT INTO orders VALUES (1, 8, 'MERGED') ON CONFLICT (id) DO UPDATE SET client_id = excluded.client_id")
 	b.awaitRow("1", cdc.Update)
 	run("TRUNCATE orders", "INSERT INTO orders VALUES (8, 7, 'KEPT')")

@@ -109,6 +109,8 @@ func TestEvidenceCompare(t *testing.T) {
 		{"other system", kept, func(h *history) { h.system.id = 9 }, reasonSystem, 4},
 		{"other timeline", kept, func(h *history) { h.system.timeline = 3 }, reasonTimeline, 4},
 		{"wal ends before", kept, func(h *history) { h.system.walEnd = 99 }, reasonWALBack, 4},
+		{"wal ends before what was published", kept, func(h *history) { h.marked = 201 }, reasonWALBack, 4},
+		{"all published is there", kept, func(h *history) { h.marked = 200 }, "", 3},
 		{"other slot", kept, func(h *history) { h.slot.Name = "t" }, reasonSlotChanged, 4},
 		{"crash", kept, func(h *history) { h.crash = crash.Add(time.Second) }, reasonCrash, 3},
 		{"new", nil, func(h *history) { h.created = true }, reasonSlotCreated, 0},
@@ -123,6 +125,44 @@ func TestEvidenceCompare(t *testing.T) {
 		if got := test.kept.next(v, h.system, time.Unix(5000, 0)).Counter; got != test.counter {
 			t.Errorf("%s: got counter %d, want %d", test.name, got, test.counter)
 		}
+	}
+}
+
+// The invalidator flushes once for each id. What happens again, before the consumer has heard that the first flush is done, needs another.
+func TestGapThatComesAgainHasAnotherID(t *testing.T) {
+	t.Parallel()
+	crash := verdict{reason: reasonCrash}
+	first, again := newGap(crash, nil, 7), newGap(crash, nil, 9)
+	first.firstSeq, first.finalSeq = 3, 4 // published, and perhaps applied
+	table := newGap(verdict{reason: reasonTable}, []cdc.TableName{{Schema: "public", Table: "orders"}}, 8)
+	id := first.ID
+	got := withGap([]*gap{first, table}, again)
+	if len(got) != 2 || got[0] != again || got[1] != table {
+		t.Fatalf("got %+v, want the new gap in the place of the one before", got)
+	}
+	if got[0].ID == id {
+		t.Error("the gap has the id of the one before: its flush would be taken for done")
+	}
+}
+
+// The final message vouches for what straddled the cause, so it stands behind all of that, and says by its LSN how far that reaches.
+func TestFinalMessageWaitsForTheStream(t *testing.T) {
+	t.Parallel()
+	var book gapBook
+	g := newGap(verdict{reason: reasonCrash}, nil, 7)
+	g.Passed = true
+	book.add(g)
+	book.ended(6, 50)
+	if got, _ := book.unpublished(1000); got != nil || !book.waiting() {
+		t.Error("due while a transaction may still straddle the cause")
+	}
+	book.ended(7, 100)
+	book.ended(8, 200) // what began later is of no interest
+	if got, _ := book.unpublished(99); got != nil {
+		t.Error("published before the stream has come to what had been written by then")
+	}
+	if got, final := book.unpublished(100); got != g || !final {
+		t.Errorf("got %v, final %v, want the final message", got, final)
 	}
 }
 

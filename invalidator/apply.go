@@ -129,6 +129,17 @@ func (s *applying) apply(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
+	// Before the passes begin: what they remove must not be filled again from a
+	// standby that is behind what they stand for.
+	for _, f := range b.flushes {
+		if f.below == 0 {
+			continue
+		}
+		ahead := cache.Batch{Ahead: cache.LSN(f.below - 1), Epoch: f.epoch.String()}
+		if _, err := s.remove(ctx, ahead); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
 	at := time.Now()
 	s.v.stats.applied(b, todo, done, at)
 	s.announce(todo, b, done, at)

@@ -102,6 +102,7 @@ func (in *intake) lost(now stream.Break) *flush {
 		reason = "first start"
 	}
 	f := newFlush(reason, in.v.rules.CoverageAll())
+	f.below, f.epoch = now.Start.From, now.Start.Epoch
 	f.finished = func() { in.adopt <- now }
 	return f
 }

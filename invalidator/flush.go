@@ -3,6 +3,7 @@ package invalidator
 import (
 	"slices"
 
+	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/rule"
 )
 
@@ -13,6 +14,11 @@ type flush struct {
 	keys     []string
 	tags     []string
 	allTags  bool
+
+	// below is beyond every commit LSN that it stands for: a fill from a standby
+	// that has not replayed as much may be what is being flushed. Zero for none.
+	below cdc.LSN
+	epoch cdc.Epoch // of below
 
 	// finished is called by the flusher when the patterns are gone. It may be
 	// nil and must not block.

@@ -31,6 +31,7 @@ func (in *intake) gap(b *batch, item *stream.Item) {
 			targets = append(targets, in.v.rules.Coverage(table)...)
 		}
 		f := newFlush("gap: "+g.Reason+turn, targets)
+		f.below, f.epoch = g.LSN, g.Epoch
 		b.flushes = append(b.flushes, f)
 	}
 	// Also behind a break: the position may later be adopted from beyond it.

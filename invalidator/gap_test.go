@@ -1,6 +1,7 @@
 package invalidator_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/freshet-dev/freshet/cache"
@@ -205,5 +206,56 @@ func TestAStreamThatIsLostDoesNotForgetAPendingGap(t *testing.T) {
 	v.reaches(w.mark())
 	if p := w.position(); p.Hold != 0 {
 		t.Errorf("hold: got %s after both final messages, want none", p.Hold)
+	}
+}
+
+// A prefix that was wrong, or left out, and is mended: nothing under the right one was ever removed.
+func TestAnotherPrefixFlushesWhatIsUnderIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	w.fill("app:order:1", "app:dashboard:1", "order:2", "app:unrelated")
+	w.publish("orders", order(1))
+	v.reaches(w.mark())
+	w.stays("app:order:1") // not known to be ours
+	v.stop()
+
+	w.prefix = "app:"
+	prefixed := func(c *invalidator.Config) { c.Prefix = w.prefix }
+	v = w.start(prefixed)
+	w.settle(v)
+	if left := w.present("app:order:1", "app:dashboard:1"); len(left) > 0 {
+		t.Errorf("left when the position was claimed for the prefix: %q", left)
+	}
+	w.stays("app:unrelated", "order:2")
+	w.fill("app:dashboard:1")
+	v.stop()
+	v = w.start(prefixed)
+	w.settle(v)
+	w.stays("app:dashboard:1") // once
+}
+
+// What a gap stands for was in no batch, and a standby may not have replayed it when its coverage has been flushed.
+func TestAGapKeepsFillsFromAStandbyBehindItAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	w.publish("orders", order(1))
+	v.reaches(w.mark())
+	w.lsn += 1000 // written by what was not decoded
+	at := w.mark()
+	w.gap(cdc.Gap{ID: "g1", Reason: "table_changed", Tables: []cdc.TableName{{Schema: "public", Table: "orders"}}})
+	v.reaches(w.mark())
+	got, err := w.rdb.Get(t.Context(), "freshet:ahead:"+instance).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ahead uint64
+	if _, err := fmt.Sscanf(got, w.epoch.String()+" %x", &ahead); err != nil || ahead+1 < uint64(at) {
+		t.Errorf("ahead is %q, want everything below %s in epoch %s: %v", got, at, w.epoch, err)
 	}
 }

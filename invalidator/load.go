@@ -2,8 +2,11 @@ package invalidator
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -36,7 +39,7 @@ func (v *Invalidator) begin(ctx context.Context) (beginning, error) {
 	if err != nil {
 		return beginning{}, err
 	}
-	fingerprint := v.rules.Fingerprint()
+	fingerprint := v.fingerprint()
 	if err := v.stream.SaveRules(ctx, fingerprint, v.rules.Canonical()); err != nil {
 		return beginning{}, fmt.Errorf("%w: save the rules: %w", errNATS, err)
 	}
@@ -91,6 +94,25 @@ func (v *Invalidator) begin(ctx context.Context) (beginning, error) {
 	return b, nil
 }
 
+// fingerprint names what a position is moved with: the rules, and what the cache
+// puts before the keys that they name.
+func (v *Invalidator) fingerprint() string {
+	rules := v.rules.Fingerprint()
+	if v.cfg.Prefix == "" {
+		return rules
+	}
+	sum := sha256.Sum256([]byte(v.cfg.Prefix))
+	return rules + "-" + hex.EncodeToString(sum[:8])
+}
+
+// samePrefix reports whether two fingerprints are of rules under one prefix. The
+// same rules under another name other keys.
+func samePrefix(a, b string) bool {
+	_, before, _ := strings.Cut(a, "-")
+	_, now, _ := strings.Cut(b, "-")
+	return before == now
+}
+
 // changedRules is the flush of every rule that the position was not moved
 // with, word for word.
 func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, error) {
@@ -98,7 +120,7 @@ func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, err
 	var text []byte
 	var found bool
 	var err error
-	if old != "" { // empty where masters disagree
+	if old != "" && samePrefix(old, v.fingerprint()) { // empty where masters disagree
 		text, found, err = v.stream.Rules(ctx, old)
 	}
 	if err != nil && !errors.Is(err, jetstream.ErrInvalidKey) {
@@ -116,7 +138,7 @@ func (v *Invalidator) changedRules(ctx context.Context, old string) (*flush, err
 		f = newFlush("rules changed", v.rules.CoverageAll())
 	}
 	v.emit("rules_changed", "the rules differ from those the position was moved with; what changed is flushed", map[string]any{
-		"old": old, "new": v.rules.Fingerprint(), "patterns": f.patterns, "keys": f.keys, "known": found,
+		"old": old, "new": v.fingerprint(), "patterns": f.patterns, "keys": f.keys, "known": found,
 	})
 	return f, nil
 }

@@ -3,6 +3,7 @@ package invalidator_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/freshet-dev/freshet/internal/cdc"
 	"github.com/freshet-dev/freshet/internal/rule"
+	"github.com/freshet-dev/freshet/internal/servers"
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
 	"github.com/freshet-dev/freshet/invalidator"
 )
@@ -142,4 +144,81 @@ func TestCountsWhatTheRulesDid(t *testing.T) {
 	if want := "[{orders 5 0 0} {inventory 0 1 0} {users 0 0 0}]"; got != want {
 		t.Errorf("by rule: got %s, want %s", got, want)
 	}
+}
+
+// A lookup's values make the same names as the stream's, whatever the server, the database or the role is set to.
+func TestLookupsReadTheFormOfTheStream(t *testing.T) {
+	t.Parallel()
+	db := servertest.Postgres(t, servers.PostgresOptions{Settings: map[string]string{
+		"datestyle": "SQL, DMY", "intervalstyle": "sql_standard", "bytea_output": "escape", "extra_float_digits": "-3",
+	}})
+	w := newWorld(t)
+	w.lookups = openLookups(t, db.URL())
+	w.rules = []rule.Config{{
+		Table: "items", Lookup: `select date '2026-11-23' as day, interval '1 day 02:03:04' as span, '\x00ff'::bytea as raw,
+			0.1::float8 + 0.2::float8 as f from (select {order_id}) x`,
+		Invalidate: []string{"day:{day}", "span:{span}", "raw:{raw}", "f:{f}"},
+	}}
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	w.fill("day:2026-11-23", "span:1 day 02:03:04", `raw:\x00ff`, "f:0.30000000000000004", "day:2026-11-24")
+	w.publish("items", cdc.Change{Op: cdc.Insert, New: cdc.Row{number("id", 1), number("order_id", 1)}})
+	v.reaches(w.mark())
+	w.gone("day:2026-11-23", "span:1 day 02:03:04", `raw:\x00ff`, "f:0.30000000000000004")
+	w.stays("day:2026-11-24")
+}
+
+// Of two orders, of which a policy hides one, both clients' keys depend on the row.
+func TestLookupsDoNotBelieveWhatPoliciesHide(t *testing.T) {
+	t.Parallel()
+	db := servertest.Postgres(t)
+	conn, err := db.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), `CREATE TABLE orders (id int PRIMARY KEY, item int, client_id int);
+		INSERT INTO orders VALUES (1, 1, 7), (2, 1, 8);
+		CREATE ROLE reader LOGIN; GRANT SELECT ON orders TO reader;
+		ALTER TABLE orders ENABLE ROW LEVEL SECURITY; CREATE POLICY sevens ON orders USING (client_id = 7)`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	w.lookups = openLookups(t, db.UserURL("reader", "", "app"))
+	w.rules = []rule.Config{{Table: "items", Lookup: "select client_id from orders where item = {id}", Invalidate: []string{"client:{client_id}"}}}
+	w.begin(w.lsn)
+	v := w.start()
+	w.settle(v)
+	w.fill("client:7", "client:8")
+	w.publish("items", cdc.Change{Op: cdc.Insert, New: cdc.Row{number("id", 1)}})
+	v.reaches(w.mark())
+	w.gone("client:7", "client:8")
+	if got := v.Status().Widened; got != 1 {
+		t.Errorf("widened %d rows, want 1", got)
+	}
+}
+
+// A standby may not have replayed the change yet that a lookup is about.
+func TestLookupsRefuseAStandby(t *testing.T) {
+	t.Parallel()
+	standby := servertest.PostgresStandby(t, servertest.Postgres(t))
+	rows, err := openLookups(t, standby.URL()).Query(t.Context(), "select 1")
+	if err == nil {
+		rows.Close()
+		t.Fatal("a standby was asked")
+	}
+	if !strings.Contains(err.Error(), "standby") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func openLookups(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := invalidator.OpenDatabase(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
 }

@@ -58,7 +58,7 @@ func (v *Invalidator) read(ctx context.Context, announcer *near.Announcer, taken
 	v.stats.phase(StateLoading)
 	r := &reading{
 		v:       v,
-		rules:   v.rules.Fingerprint(),
+		rules:   v.fingerprint(),
 		batches: make(chan *batch, 1),
 		free:    make(chan *rule.Evaluator, evaluators),
 		adopt:   make(chan stream.Break, 1),

@@ -37,7 +37,8 @@ type Database interface {
 var _ Database = (*pgxpool.Pool)(nil)
 
 // OpenDatabase returns connections for warm queries: they read only, end what takes
-// too long, and refuse a standby. It does not connect.
+// too long, and refuse a standby, and a query from which row security would hide rows:
+// what readers with other rights load has them. It does not connect.
 func OpenDatabase(ctx context.Context, url string, cfg Config) (*pgxpool.Pool, error) {
 	cfg = cfg.withDefaults()
 	config, err := pgxpool.ParseConfig(url)
@@ -50,7 +51,7 @@ func OpenDatabase(ctx context.Context, url string, cfg Config) (*pgxpool.Pool, e
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		var standby bool
 		err := conn.QueryRow(ctx, `select pg_is_in_recovery()
-			from set_config('statement_timeout', $1, false) a, set_config('default_transaction_read_only', 'on', false) b`, limit).Scan(&standby)
+			from set_config('statement_timeout', $1, false) a, set_config('default_transaction_read_only', 'on', false) b, set_config('row_security', 'off', false) c`, limit).Scan(&standby)
 		if err == nil && standby {
 			err = errStandby
 		}

@@ -1,11 +1,14 @@
 package warmer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/freshet-dev/freshet/cache"
 	"github.com/freshet-dev/freshet/internal/rule"
@@ -224,5 +227,36 @@ func TestStandby(t *testing.T) {
 	}
 	if got := w.value("t:1"); got != "" {
 		t.Errorf("got %s from a standby", got)
+	}
+}
+
+// What a policy hides from the warmer's role would be missing for every reader.
+func TestQueriesDoNotBelieveWhatPoliciesHide(t *testing.T) {
+	t.Parallel()
+	db := servertest.Postgres(t)
+	conn, err := db.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), `CREATE TABLE orders (id int PRIMARY KEY, client_id int);
+		CREATE ROLE reader LOGIN; GRANT SELECT ON orders TO reader;
+		ALTER TABLE orders ENABLE ROW LEVEL SECURITY; CREATE POLICY sevens ON orders USING (client_id = 7)`, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := warmer.OpenDatabase(t.Context(), db.UserURL("reader", "", "app"), warmer.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	var n int
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM orders").Scan(&n); err == nil || !strings.Contains(err.Error(), "row-level security") {
+		t.Errorf("got %d rows and error %v, want a refusal", n, err)
+	}
+	if _, err := conn.Exec(t.Context(), "ALTER ROLE reader BYPASSRLS"); err != nil {
+		t.Fatal(err)
+	}
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM orders").Scan(&n); err != nil {
+		t.Errorf("with the remedy: %v", err)
 	}
 }

@@ -28,7 +28,9 @@ do so again removes nothing more.
 
 Cached values stay until their time to live, and nothing keeps them fresh any
 more: stop reading them, or flush them. Leases, tags and the warmers' limit
-expire. Roles, replica identities and the configuration file are yours.
+expire. Roles, replica identities and the configuration file are yours. So are slot
+and publication where NATS has no record that the instance has read the slot: two
+names, such as shop-eu and shop_eu, give the same one.
 
 Stop every process of the instance first: while one runs, nothing is removed.
 

@@ -214,6 +214,32 @@ func TestUninstall(t *testing.T) {
 	in.stop(other)
 }
 
+// Two names may give the same name of a slot. Who has never read it does not remove it.
+func TestUninstallOfANameThatLooksLikeAnother(t *testing.T) {
+	t.Parallel()
+	server := servertest.Redis(t)
+	rdb := server.Client()
+	t.Cleanup(func() { _ = rdb.Close() })
+	in := newInstallation(t, server.URL(), rdb).withNATS()
+	p := in.run(in.instance("shop-eu", ""))
+	in.works(p)
+	in.stop(p)
+	before := in.left()
+	for _, name := range []string{"shop_eu", "SHOP-EU", "shop", "eu"} {
+		report, said, status := in.uninstall(in.instance(name, ""), "--yes")
+		if status != exitDone || report.Count(uninstall.Removed) > 0 {
+			t.Errorf("%s: status %d, %s, %d removed", name, status, said, report.Count(uninstall.Removed))
+		}
+		if got := in.left(); !slices.Equal(got, before) {
+			t.Fatalf("%s: got\n%v\nwant\n%v", name, got, before)
+		}
+	}
+	report, said, status := in.uninstall(in.instance("shop-eu", ""), "--yes")
+	if status != exitDone || report.Count(uninstall.Removed) != len(report.Items) {
+		t.Errorf("its own: status %d, %s, %+v", status, said, report)
+	}
+}
+
 // With an embedded server it is the folder that goes, and that shows who runs.
 func TestUninstallEmbedded(t *testing.T) {
 	t.Parallel()

@@ -45,6 +45,11 @@ func TestFingerprintShowsWhatRowEventsDoNot(t *testing.T) {
 		{"rename column", "a", []string{`ALTER TABLE a RENAME COLUMN note TO remark`}, []catalog.Component{catalog.ComponentColumns}},
 		{"drop column", "a", []string{`ALTER TABLE a DROP COLUMN note`}, []catalog.Component{catalog.ComponentColumns}},
 		{"swap columns", "a", []string{`ALTER TABLE a DROP COLUMN note, ADD COLUMN note text`}, []catalog.Component{catalog.ComponentColumns}},
+		{"enum label renamed", "typed", []string{`ALTER TYPE mood RENAME VALUE 'good' TO 'fine'`}, []catalog.Component{catalog.ComponentColumns}},
+		{"enum label renamed, below a domain", "domained", []string{`ALTER TYPE mood RENAME VALUE 'good' TO 'fine'`}, []catalog.Component{catalog.ComponentColumns}},
+		{"enum label renamed, in an array", "arrayed", []string{`ALTER TYPE mood RENAME VALUE 'good' TO 'fine'`}, []catalog.Component{catalog.ComponentColumns}},
+		{"field of a composite type renamed", "typed", []string{`ALTER TYPE pair RENAME ATTRIBUTE a TO b`}, []catalog.Component{catalog.ComponentColumns}},
+		{"another enum", "a", []string{`ALTER TYPE mood RENAME VALUE 'good' TO 'fine'`}, nil},
 		{"identity", "a", []string{`ALTER TABLE a REPLICA IDENTITY FULL`}, []catalog.Component{catalog.ComponentIdentity}},
 		{"out and in", "a", []string{`ALTER PUBLICATION fresh DROP TABLE a`, `ALTER PUBLICATION fresh ADD TABLE a`}, []catalog.Component{catalog.ComponentPublication}},
 		{"operations off and on", "a", []string{
@@ -69,7 +74,10 @@ func TestFingerprintShowsWhatRowEventsDoNot(t *testing.T) {
 		run(t, db, events...)
 		run(t, db,
 			`CREATE TABLE a (id int PRIMARY KEY, note text)`, `CREATE TABLE b (id int PRIMARY KEY, note text)`,
-			`INSERT INTO a VALUES (1, 'n')`, `CREATE PUBLICATION fresh FOR TABLE a, b, events`)
+			`CREATE TYPE mood AS ENUM ('good', 'bad')`, `CREATE TYPE pair AS (a int)`, `CREATE DOMAIN temper AS mood`,
+			`CREATE TABLE typed (id int PRIMARY KEY, m mood, p pair)`, `CREATE TABLE domained (id int PRIMARY KEY, m temper)`,
+			`CREATE TABLE arrayed (id int PRIMARY KEY, m mood[])`,
+			`INSERT INTO a VALUES (1, 'n')`, `CREATE PUBLICATION fresh FOR TABLE a, b, typed, domained, arrayed, events`)
 		before := fingerprint(t, db, tt.table)
 		run(t, db, tt.sql...)
 		got := fingerprint(t, db, tt.table).Changed(before)

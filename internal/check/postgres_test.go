@@ -66,8 +66,12 @@ func TestRightsAndTheirRemedies(t *testing.T) {
 
 	// Policies hide rows from queries.
 	b.run(t, `ALTER TABLE orders ENABLE ROW LEVEL SECURITY`)
-	hidden := expect(t, b.check(t), "rules", "row security", check.Warn, "public.orders")
+	b.rules[1].Lookup, b.rules[1].Invalidate = "select client_id from orders where id = {id}", []string{"client:{client_id}"}
+	report = b.check(t)
+	hidden := expect(t, report, "rules", "row security", check.Warn, "public.orders")
+	expect(t, report, "rules", "lookup of Other.Item", check.Fail, "row-level security")
 	b.run(t, hidden.SQL...)
+	b.rules[1] = itemRule()
 	if all := text(t, b.check(t)); strings.Contains(all, "row security") {
 		t.Errorf("after the remedy:\n%s", all)
 	}

@@ -3,12 +3,14 @@ package check
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/cdc"
@@ -60,6 +62,8 @@ func (c *postgresCheck) refused(check, sql, remedy string, err error, all map[cd
 		c.rules.warn(check, "not tried, as the role may not read what it reads", "check again when the role may")
 	case len(missing) > 0:
 		c.rules.fail(check, text, "", grants(missing, c.role.Name)...)
+	case hidesRows(err):
+		c.rules.fail(check, text, remedyHidden, bypass(c.role.Name))
 	case sqlState(err) == insufficientPrivilege:
 		c.rules.fail(check, text, "grant the role what the query needs")
 	case sqlState(err) == lockNotAvailable:
@@ -105,7 +109,8 @@ func explain(ctx context.Context, db *pgx.Conn, sql string) (read []cdc.TableNam
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing was written
 	// A migration may hold a table for long; neither the check nor a start waits for it.
-	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'", pgx.QueryExecModeSimpleProtocol); err != nil {
+	// Where row security would hide rows, the query is refused, as the connections that run it refuse it.
+	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'; SET LOCAL row_security = off", pgx.QueryExecModeSimpleProtocol); err != nil {
 		return nil, 0, err
 	}
 	prepared, err := tx.Prepare(ctx, "freshet_check", sql)
@@ -157,10 +162,29 @@ func Lookups(ctx context.Context, db *pgx.Conn, tables map[cdc.TableName]*catalo
 			}
 			refused.Note = "it takes SELECT on the tables that it reads"
 			refused.SQL = grants(missing, role.Name)
+			if hidesRows(err) {
+				refused.Note = remedyHidden
+				refused.SQL = []string{bypass(role.Name)}
+			}
 		}
 		return refused
 	}
 	return nil
+}
+
+// remedyHidden is what to do where row security hides rows from our role.
+const remedyHidden = "let the role see all rows: what a lookup does not see is not removed, and what a warm query does not see is missing for all readers"
+
+// hidesRows reports whether Postgres refused a query because row security would
+// hide rows from it.
+func hidesRows(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == insufficientPrivilege && pg.Routine == "check_enable_rls"
+}
+
+// bypass returns the statement that lets a role see all rows.
+func bypass(role string) string {
+	return "ALTER ROLE " + catalog.QuoteIdent(role) + " BYPASSRLS"
 }
 
 // relations collects the relations named anywhere in a plan.

@@ -79,6 +79,7 @@ type invalidatorPart struct {
 	invalidator *invalidator.Invalidator
 	verifying   *verifying // nil where nothing is verified
 	filling     *filling
+	publishing  *publishing
 	readyLag    time.Duration
 }
 
@@ -88,14 +89,19 @@ func (p *invalidatorPart) Snapshot() any {
 	return struct {
 		invalidator.Status
 		Verify   *verify.Status `json:"verify,omitempty"`
-		Stream   *fill          `json:"stream,omitempty"` // how full it is, where that is known
-		ReadyLag float64        `json:"ready_lag"`        // seconds
-	}{p.invalidator.Status(), p.verifying.status(), p.filling.last.Load(), p.readyLag.Seconds()}
+		Stream   *fill          `json:"stream,omitempty"`      // how full it is, where that is known
+		Missing  string         `json:"unpublished,omitempty"` // tables that the consumer does not publish as the rules need them
+		ReadyLag float64        `json:"ready_lag"`             // seconds
+	}{p.invalidator.Status(), p.verifying.status(), p.filling.last.Load(), p.publishing.status(), p.readyLag.Seconds()}
 }
 
 func (p *invalidatorPart) Ready() string {
 	if away := p.link(); away != "" {
 		return away
+	}
+	if missing := p.publishing.status(); missing != "" {
+		return "the consumer runs with other rules: it does not publish " + missing + " as the rules here need it, and what depends on that goes stale; " +
+			"give its process the same configuration (SIGHUP, or start it again)"
 	}
 	s := p.invalidator.Status()
 	switch s.State {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/freshet-dev/freshet/internal/servers/servertest"
+	"github.com/freshet-dev/freshet/internal/service"
 )
 
 // awaitReady waits until /readyz answers with the status, and says the word.
@@ -62,4 +63,30 @@ func TestReadyWhileServersComeAndGo(t *testing.T) {
 		}
 		r.awaitReady(http.StatusOK, "")
 	}
+}
+
+// Rules that only the invalidator's process was given: what the consumer drops cannot be removed, and is not passed over in silence.
+func TestNotReadyWhileTheConsumerHasOtherRules(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, options{
+		schema: `create table orders (id int primary key); create table items (id int primary key)`,
+		rules:  on("orders", "order:{id}"), nats: true,
+	})
+	c := b.start(service.RoleConsumer)
+	b.rules = append(b.rules, on("items", "item:{id}")...)
+	v := b.start(service.RoleInvalidator)
+	v.awaitReady(http.StatusServiceUnavailable, "does not publish public.items")
+	b.settle(v)
+	b.plant("order:1", "item:1")
+	b.exec(`insert into orders values (1)`)
+	b.exec(`insert into items values (1)`)
+	b.expect(v, []string{"order:1"}, []string{"item:1"}) // stale, and said to be
+
+	c.stop()
+	b.start(service.RoleConsumer) // with the rules that there are now
+	v.awaitReady(http.StatusOK, "")
+	servertest.Eventually(t, patience, func() (bool, string) {
+		left := b.present("item:1")
+		return len(left) == 0, "what was dropped is flushed, left: " + shorten(left)
+	})
 }

@@ -189,7 +189,12 @@ func run(ctx context.Context, cfg Config) (err error) {
 		if cfg.HTTP.Listen != "" {
 			cfg.Invalidator.OnApplied = feeding(&watched, cfg.Invalidator.OnApplied)
 		}
-		v, err := invalidator.New(cfg.Invalidator, s, applier, rules, pool)
+		lookups, err := invalidator.OpenDatabase(ctx, cfg.PostgresURL)
+		if err != nil {
+			return err
+		}
+		defer lookups.Close()
+		v, err := invalidator.New(cfg.Invalidator, s, applier, rules, lookups)
 		if err != nil {
 			return err
 		}
@@ -200,8 +205,9 @@ func run(ctx context.Context, cfg Config) (err error) {
 		running.Invalidator, checks = v, w
 		f := &filling{stream: s, invalidator: v}
 		full = f
-		parts = append(parts, &invalidatorPart{link: connected, invalidator: v, verifying: w, filling: f, readyLag: cfg.ReadyLag})
-		starts = append(starts, func() error { return v.Run(ctx) }, func() error { return f.run(ctx) })
+		p := &publishing{stream: s, invalidator: v, tables: tables(rules, 0)}
+		parts = append(parts, &invalidatorPart{link: connected, invalidator: v, verifying: w, filling: f, publishing: p, readyLag: cfg.ReadyLag})
+		starts = append(starts, func() error { return v.Run(ctx) }, func() error { return f.run(ctx) }, func() error { return p.run(ctx) })
 		if w != nil {
 			starts = append(starts, func() error { return w.run(ctx) })
 		}

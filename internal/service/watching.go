@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/freshet-dev/freshet/consumer"
 	"github.com/freshet-dev/freshet/internal/monitor"
 	"github.com/freshet-dev/freshet/internal/stream"
 	"github.com/freshet-dev/freshet/invalidator"
@@ -102,4 +103,67 @@ func (f *filling) ask(ctx context.Context) *fill {
 		return nil
 	}
 	return &fill{Messages: info.Messages, Bytes: info.Bytes, MaxBytes: info.MaxBytes, Pending: max(info.LastSeq, s.Position.Seq) - s.Position.Seq}
+}
+
+// unpublishedAfter is how long a table may be missing: while processes get other rules
+// one after the other, that is nothing to be told of.
+const unpublishedAfter = 10 * time.Second
+
+// publishing looks, while this process has the active invalidator, whether the
+// consumer publishes what the rules need. One in another process may have been
+// forgotten when the rules were changed: then nothing here would be removed for what
+// it drops, and the position would go on.
+type publishing struct {
+	stream      *stream.Stream
+	invalidator *invalidator.Invalidator
+	tables      []consumer.Table
+	since       time.Time              // when something was first missing; zero: nothing is
+	missing     atomic.Pointer[string] // what, once it has been for unpublishedAfter
+}
+
+func (p *publishing) run(ctx context.Context) error {
+	tick := time.NewTicker(fillEvery)
+	defer tick.Stop()
+	for {
+		p.look(ctx, time.Now())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *publishing) look(ctx context.Context, now time.Time) {
+	if !p.invalidator.Status().Active {
+		p.since = time.Time{}
+		p.missing.Store(nil)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, fillEvery)
+	defer cancel()
+	names, err := consumer.Unpublished(ctx, p.stream.KV(), p.tables)
+	switch {
+	case err != nil: // NATS is away, which is told of elsewhere
+	case len(names) == 0:
+		p.since = time.Time{}
+		p.missing.Store(nil)
+	case p.since.IsZero():
+		p.since = now
+	case now.Sub(p.since) >= unpublishedAfter:
+		texts := make([]string, len(names))
+		for i, name := range names {
+			texts[i] = name.String()
+		}
+		text := strings.Join(texts, ", ")
+		p.missing.Store(&text)
+	}
+}
+
+// status says what is missing; empty for nothing.
+func (p *publishing) status() string {
+	if text := p.missing.Load(); text != nil {
+		return *text
+	}
+	return ""
 }

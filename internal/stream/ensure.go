@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -122,6 +123,9 @@ func (s *Stream) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 			return fmt.Errorf("stream %q: info: %w", want.Name, err)
 		}
 		current := have.CachedInfo().Config
+		if err := s.anothers(current); err != nil {
+			return err
+		}
 		next, err := reconcile(current, want)
 		if err != nil {
 			return err
@@ -141,6 +145,21 @@ func (s *Stream) ensureStream(ctx context.Context, want jetstream.StreamConfig) 
 		return fmt.Errorf("stream %q: update: %w", want.Name, err)
 	}
 	return fmt.Errorf("stream %q: created and deleted by others at the same time", want.Name)
+}
+
+// anothers returns a *SettingsError for a stream that another instance has: the
+// change stream of shop-events has the name of the events of shop. Whoever removed
+// it would remove that one's.
+func (s *Stream) anothers(have jetstream.StreamConfig) error {
+	for _, subject := range have.Subjects {
+		if rest, ok := strings.CutPrefix(subject, "freshet."); ok && !strings.HasPrefix(rest, s.cfg.Name+".") {
+			return &SettingsError{
+				Stream: have.Name, Setting: fmt.Sprintf("captures the subjects %v, of another instance", have.Subjects),
+				Remedy: "choose another instance name",
+			}
+		}
+	}
+	return nil
 }
 
 // reconcile returns the existing configuration with Freshet's settings in it,

@@ -168,3 +168,34 @@ func TestEnsureRefusesForeignSettings(t *testing.T) {
 		})
 	}
 }
+
+// Of shop and shop-events, one has a stream by the name of one of the other's. Which of them comes second is told so, whichever it is,
+// and is not told to remove anything.
+func TestEnsureLeavesTheStreamsOfOtherInstances(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{"-events", "-dead", "-warm"} {
+		t.Run(suffix, func(t *testing.T) {
+			t.Parallel()
+			server := open(t, testConfig(t))
+			for _, names := range [][2]string{{"bar", "bar" + suffix}, {"inn" + suffix, "inn"}} {
+				var err error
+				for i, name := range names {
+					cfg := testConfig(t)
+					cfg.Name, cfg.URL = name, server.ClientURL()
+					var s *Stream
+					if s, err = Open(testContext(t), cfg); err == nil {
+						defer s.Close()
+						err = s.EnsureWarm(testContext(t))
+					}
+					if i == 0 && err != nil {
+						t.Fatal(err)
+					}
+				}
+				var settings *SettingsError
+				if !errors.As(err, &settings) || settings.Remedy != "choose another instance name" {
+					t.Errorf("%s beside %s: got %v", names[1], names[0], err)
+				}
+			}
+		})
+	}
+}

@@ -61,6 +61,9 @@ func (s *Stream) EnsureWarm(ctx context.Context) error {
 	have, err := s.js.Stream(ctx, want.Name)
 	if err == nil {
 		c := have.CachedInfo().Config
+		if err := s.anothers(c); err != nil {
+			return err
+		}
 		if slices.Equal(c.Subjects, want.Subjects) && c.Retention == want.Retention && c.MaxMsgsPerSubject == 1 && c.Discard == want.Discard {
 			return nil
 		}

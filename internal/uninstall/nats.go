@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/freshet-dev/freshet/internal/catalog"
 	"github.com/freshet-dev/freshet/internal/stream"
 )
 
@@ -49,6 +51,10 @@ func openNATS(ctx context.Context, cfg Config, r *Report) (done func()) {
 	for _, b := range found {
 		r.add(streamItem(s, b))
 	}
+	if err := r.disown(within, s, cfg); err != nil {
+		r.unreachable("nats", err)
+		return done
+	}
 	if embedded {
 		r.add(folderItem(s))
 		return done // its lock says that nobody else has it
@@ -59,6 +65,38 @@ func openNATS(ctx context.Context, cfg Config, r *Report) (done func()) {
 	}
 	r.Running = append(r.Running, running...)
 	return done
+}
+
+// disown leaves slot and publication where the instance's consumer has no record
+// of the slot: by their names they may be another's, as shop-eu and shop_eu name
+// the same ones.
+func (r *Report) disown(ctx context.Context, s *stream.Stream, cfg Config) error {
+	var evidence struct{ Slot string }
+	kv, err := s.JetStream().KeyValue(ctx, "freshet-"+cfg.Name)
+	if err == nil {
+		var entry jetstream.KeyValueEntry
+		if entry, err = kv.Get(ctx, "evidence"); err == nil {
+			err = json.Unmarshal(entry.Value(), &evidence)
+		}
+	}
+	if err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, jetstream.ErrKeyNotFound) {
+		return fmt.Errorf("look for the record of the slot: %w", err)
+	}
+	if evidence.Slot == cfg.Slot {
+		return nil
+	}
+	for _, i := range r.Items {
+		if i.Where != "postgres" || i.State != Found {
+			continue
+		}
+		i.State, i.Note = Left, "the instance has no record of having read slot "+cfg.Slot+": perhaps another's"
+		if i.Kind == "slot" {
+			i.SQL = catalog.DropSlotSQL(i.Name)
+		} else {
+			i.SQL = catalog.DropPublicationSQL(i.Name)
+		}
+	}
+	return nil
 }
 
 func streamItem(s *stream.Stream, b stream.Belonging) *Item {

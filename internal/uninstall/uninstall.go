@@ -2,9 +2,9 @@
 // removes it.
 //
 // What counts as made by the instance can be told from the thing itself: a slot
-// of its name with pgoutput in its database, a publication with Freshet's
-// comment, streams of its name with its subjects, the bookkeeping keys that end
-// with its name. Anything else is left and said so. Cached values are the
+// of its name with pgoutput in its database and a publication with Freshet's
+// comment, unless the bucket in NATS has no record of the slot; streams of its
+// name with its subjects, the bookkeeping keys that end with its name. Anything else is left and said so. Cached values are the
 // application's, and so are leases and tags, which every instance and the
 // library share.
 package uninstall

@@ -1,7 +1,9 @@
 -- What changes in the catalog when a table's contents may have changed without
 -- row events. One statement, so that all of it is of one moment.
 -- $1 text[] schemas, $2 text[] names, position by position, $3 the publication.
--- One row for each table and each relation below it.
+-- One row for each table and each relation below it. A column stands there with
+-- the labels of its enum and the fields of its composite type: to rename one
+-- changes what every row says. Domains and arrays are looked through once.
 WITH RECURSIVE tree AS (
     SELECT want.nsp, want.rel, c.oid AS relid
     FROM unnest($1::text[], $2::text[]) AS want(nsp, rel)
@@ -19,7 +21,16 @@ SELECT tree.nsp AS schema,
        n.nspname = tree.nsp AND c.relname = tree.rel AS root,
        c.relfilenode AS filenode,
        coalesce((SELECT string_agg(concat_ws(':', a.attnum, quote_ident(a.attname), a.atttypid, a.atttypmod,
-                                             a.attisdropped, a.attgenerated), ',' ORDER BY a.attnum)
+                                             a.attisdropped, a.attgenerated,
+                                             (SELECT string_agg(e.oid || '=' || quote_ident(e.enumlabel), '/' ORDER BY e.oid)
+                                              FROM pg_catalog.pg_type t
+                                              JOIN pg_catalog.pg_enum e ON e.enumtypid IN (t.oid, t.typelem, t.typbasetype)
+                                              WHERE t.oid = a.atttypid),
+                                             (SELECT string_agg(f.attnum || '=' || quote_ident(f.attname), '/' ORDER BY f.attrelid, f.attnum)
+                                              FROM pg_catalog.pg_type t
+                                              JOIN pg_catalog.pg_type c ON c.oid IN (t.oid, t.typelem, t.typbasetype) AND c.typtype = 'c'
+                                              JOIN pg_catalog.pg_attribute f ON f.attrelid = c.typrelid AND f.attnum > 0
+                                              WHERE t.oid = a.atttypid)), ',' ORDER BY a.attnum)
                  FROM pg_catalog.pg_attribute a
                  WHERE a.attrelid = tree.relid AND a.attnum > 0), '') AS columns,
        concat_ws(':', c.relreplident,
