@@ -11,7 +11,8 @@ type Config struct {
 	// in its configuration. Its position vouches for reads with AtLeast or Within,
 	// and for no more than the keys that its rules name: keys of two instances
 	// belong into two caches. Defaults to none: then nothing in the cache can be
-	// proven, and reads with a bound go to the database.
+	// proven, reads with a bound go to the database, and what loaders read of other
+	// keys is taken as it is.
 	Source string
 	// Prefix is put before every key and tag. It must be cache.prefix of that
 	// instance, or its rules name other keys than these. Defaults to none.

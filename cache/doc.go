@@ -18,9 +18,8 @@
 // must not see uncommitted rows. Inside an open REPEATABLE READ or SERIALIZABLE
 // transaction, and inside any transaction that has written, pass [NoFill].
 //
-// A loader that reads another key of the cache reads a view that began earlier.
-// What it makes of that is stored for its whole TTL, and a change of the other key
-// that is on its way need not remove it. Loaders read the database; see [GetOrSet].
+// A loader may read other keys of the cache, with the context that it is given: what
+// an invalidation under way has yet to remove goes into no other key; see [GetOrSet].
 //
 // [GetOrSetMany] does so for many keys with one query, [For] binds key, TTL, tags
 // and the rest to a type once, and [Memoize] wraps a function.

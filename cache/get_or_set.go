@@ -28,16 +28,16 @@ import (
 //
 // The loader's view of the database must begin within the call: inside an open
 // REPEATABLE READ or SERIALIZABLE transaction, and inside any transaction that
-// has written, pass NoFill. Nor must it read another key of the cache: that one
-// may hold what was there before a change whose last delete of this key is past,
-// and this key would keep it for ttl. A loader that cannot do without takes a token
-// with TokenFrom first, and reads the other keys with AtLeast. Its own key it must
-// not ask for: it would wait for itself.
+// has written, pass NoFill. A loader may read other keys of the cache, with the
+// context that it is given: what is cached is used there only once every
+// invalidation that had begun before the load has ended, and else loaded, and the
+// bound of the call holds for them too. That takes one round trip for each load, and
+// Config.Source. Its own key a loader must not ask for: it would wait for itself.
 //
 // With AtLeast or Within, what is in the cache, or is being loaded already, is
 // used only if it is proven to be fresh enough. Otherwise the loader is called,
 // and its value stored only if nobody else holds the key's lease. Such a loader
-// must read the primary; the bound is not handed on to reads that it makes.
+// must read the primary.
 //
 // When the store does not answer, the loader is called and nothing is stored.
 func GetOrSet[T any](

@@ -208,6 +208,7 @@ func TestNestedBetweenSteps(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T, *cache.Applier, cache.Position){
 		"flush": func(t *testing.T, a *cache.Applier, p cache.Position) {
+			t.Helper()
 			p.Removing = true
 			if err := a.Move(t.Context(), p); err != nil {
 				t.Fatal(err)
@@ -215,9 +216,11 @@ func TestNestedBetweenSteps(t *testing.T) {
 			mustApply(t, a, cache.Batch{Keys: []string{"page"}})
 		},
 		"patterns": func(t *testing.T, a *cache.Applier, p cache.Position) {
+			t.Helper()
 			mustApply(t, a, cache.Batch{Keys: []string{"page"}, Ahead: p.LSN + 5, Epoch: p.Epoch})
 		},
 		"no memory to say it": func(t *testing.T, a *cache.Applier, _ cache.Position) {
+			t.Helper()
 			if err := a.ForgetAhead(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -19,7 +19,7 @@ type Counts struct {
 	Fallbacks int64 // expired values served as the loader failed
 	Waits     int64 // loads that began by waiting for another process
 	Shared    int64 // callers served by another caller's load
-	Stale     int64 // reads with a bound that nothing in the cache was proven to meet
+	Stale     int64 // reads with a bound, or by a loader, that nothing in the cache was proven to meet
 	Errors    int64 // calls that the store failed
 }
 

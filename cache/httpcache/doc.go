@@ -48,9 +48,8 @@
 // response the others wait for. A panic reaches only the request whose handler it
 // was.
 //
-// What the handler reads must be read after it was called, and from the database:
-// what it finds in the cache may be from before a change that has removed the
-// response already, as [cache.GetOrSet] says of loaders. [Tag] adds tags in the
+// What the handler reads must be read after it was called, and from the cache only
+// with its request's context, as [cache.GetOrSet] says of loaders. [Tag] adds tags in the
 // handler, before it reads what they stand for. An invalidation while the handler
 // runs makes its response one that is not stored.
 //
