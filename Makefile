@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Variables: GO, FOR, PKG, RUN, TIMEOUT, FUZZTIME, ARGS.
+# `make` alone lists the targets. Variables: GO, FOR, PKG, RUN, TIMEOUT, PARALLEL, FUZZTIME, ARGS.
 
 GO       ?= go
 PKG      ?= ./...
@@ -9,6 +9,8 @@ ARGS     ?=
 # A package's tests take three minutes at most on two cores; Go's own limit of
 # ten would make a machine a third as fast fail.
 TIMEOUT  ?= 40m
+# Tests wait for servers more than they compute.
+PARALLEL ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 VERSION := $(shell git describe --tags --match 'v*' --dirty 2>/dev/null | sed 's/^v//')
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
@@ -39,7 +41,7 @@ build: ## build bin/freshet, stamped with version and commit
 
 .PHONY: test
 test: install-test ## run every test with the race detector, against real servers (PKG=./..., RUN=.)
-	$(GO) test -race -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) $(PKG)
+	$(GO) test -race -timeout $(TIMEOUT) -parallel $(PARALLEL) -run '$(RUN)' $(ARGS) $(PKG)
 
 .PHONY: test-postgres
 test-postgres: install-test ## run the tests that use Postgres again, on each further version (17 and 18)
@@ -66,7 +68,7 @@ test-deploy: install-deploy $(PROMTOOL) $(GORELEASER) ## check what deploy/ ship
 	cd deploy/prometheus && $(PROMTOOL) check config prometheus.yml && $(PROMTOOL) test rules alerts_test.yml
 	$(GORELEASER) check
 	cd deploy/deploytest && GORELEASER=$(GORELEASER) $(GO) test -v -timeout $(TIMEOUT) -run '$(RUN)' $(ARGS) .
-	$(GO) test -race -tags deploy -timeout $(TIMEOUT) -run TestDeployedNATSCluster $(ARGS) ./cmd/freshet
+	$(GO) test -race -tags deploy -timeout $(TIMEOUT) -parallel $(PARALLEL) -run TestDeployedNATSCluster $(ARGS) ./cmd/freshet
 
 .PHONY: screenshots
 screenshots: install-browser ## take the pictures of docs/images: three minutes of a small shop, then without its Redis
