@@ -84,9 +84,12 @@ func TestAPatternThatArrivesDuringAPassWaitsForTheNext(t *testing.T) {
 		})
 	})
 	w.settle(v)
+	before := v.Status().Messages
 	w.publish("inventory", item(1))
 	first := w.mark()
 	receive(t, entered)
+	// Its mark is not in one batch with the second message.
+	v.within(waiting, "the first mark", func(s invalidator.Status) bool { return s.Messages == before+2 })
 	w.publish("inventory", item(2))
 	second := w.mark()
 	v.within(waiting, "both messages", func(s invalidator.Status) bool { return s.Changes == 2 })
