@@ -209,6 +209,7 @@ func TestNestedBetweenSteps(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(*testing.T, *cache.Applier, cache.Position){
 		"flush": func(t *testing.T, a *cache.Applier, p cache.Position) {
+			t.Helper()
 			p.Removing = true
 			if err := a.Move(t.Context(), p); err != nil {
 				t.Fatal(err)
@@ -216,9 +217,11 @@ func TestNestedBetweenSteps(t *testing.T) {
 			mustApply(t, a, cache.Batch{Keys: []string{"page"}})
 		},
 		"patterns": func(t *testing.T, a *cache.Applier, p cache.Position) {
+			t.Helper()
 			mustApply(t, a, cache.Batch{Keys: []string{"page"}, Ahead: p.LSN + 5, Epoch: p.Epoch})
 		},
 		"no memory to say it": func(t *testing.T, a *cache.Applier, _ cache.Position) {
+			t.Helper()
 			if err := a.ForgetAhead(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -384,7 +387,7 @@ func TestNestedStandby(t *testing.T) {
 		mustApply(t, a, cache.Batch{Keys: manyKeys(100), Ahead: 0x300, Epoch: "73:1:0"}) // every master knows
 		for i := range 8 {
 			page, item, ahead := fmt.Sprint("page:", i), fmt.Sprint("item:", i), 0x1000+cache.LSN(i)*0x100
-			mustApply(t, a, cache.Batch{Keys: []string{b.cfg.Prefix + page}, Ahead: ahead, Epoch: "73:1:0"}) // of two keys the first
+			mustApply(t, a, cache.Batch{Keys: []string{page}, Ahead: ahead, Epoch: "73:1:0"}) // of two keys the first
 			_, err := cache.GetOrSet(t.Context(), c, page, time.Minute, func(ctx context.Context) (int, error) {
 				return cache.GetOrSet(ctx, c, item, time.Minute, func(ctx context.Context) (int, error) {
 					cache.LoadedAt(ctx, ahead)

@@ -253,9 +253,8 @@ func (s *redisStore) frontier(ctx context.Context, source string) (frontier, boo
 	}
 	whole, ok := all[0], known[0]
 	for i, f := range all[1:] {
-		same := false
-		whole, same = whole.join(f)
-		ok = ok && known[i+1] && same
+		joined, same := whole.join(f)
+		whole, ok = joined, ok && known[i+1] && same
 	}
 	return whole, ok, nil
 }
