@@ -42,6 +42,7 @@ func (f *boundedFlights) join(
 	case running.next == nil:
 		running.next = fl
 	default:
+		running.next.load.nest.require(&load.nest) // what its loader reads is for this caller too
 		return running.next, false, nil
 	}
 	return fl, true, nil

@@ -112,9 +112,11 @@ func aheadOf(position, sent string) (LSN, bool) {
 // say so may store what is older than that. It needs Config.Source. Outside a
 // loader it does nothing.
 func LoadedAt(ctx context.Context, replayed LSN) {
-	load := loadOf(ctx)
-	if load == nil {
-		return
+	switch load := nestOf(ctx); {
+	case load == nil:
+	case load == loadOf(ctx):
+		load.readStandby(ctx, replayed)
+	default:
+		load.noteStandby(replayed) // it has no lease, and those who share it may have
 	}
-	load.readStandby(ctx, replayed)
 }

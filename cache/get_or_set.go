@@ -147,8 +147,8 @@ func getOrSet[T any](
 func loadOnly[T any](
 	ctx context.Context, c *Cache, n *counters, full []string, s *settings, load func(context.Context) (T, error),
 ) (T, error) {
-	outer, l := nestOf(ctx), newLoading(c, full, 0, s)
-	defer outer.uses(l)
+	l := newLoading(c, full, 0, s)
+	defer uses(ctx, l)
 	if !c.hasSlot(ctx) {
 		select {
 		case c.loads <- struct{}{}:
@@ -254,7 +254,7 @@ func (p *passenger[T]) wait(fl *flight, mine bool) (T, error) {
 	if thrown := (*loaderPanicError)(nil); errors.As(fl.err, &thrown) {
 		panic(thrown)
 	}
-	nestOf(p.ctx).uses(fl.load)
+	uses(p.ctx, fl.load)
 	switch {
 	case fl.err != nil:
 		return value, fl.err

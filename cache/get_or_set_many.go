@@ -258,6 +258,7 @@ func (b *batch[K, T]) settle(item *batchItem[K], payload []byte, err error) {
 
 // wait collects what the flights bring.
 func (b *batch[K, T]) wait(ctx context.Context, items []*batchItem[K]) error {
+	defer uses(ctx, b.loading) // a loader's calls share no other's loads
 	failed := map[string]error{}
 	for _, item := range items {
 		if !item.mine {
@@ -272,11 +273,6 @@ func (b *batch[K, T]) wait(ctx context.Context, items []*batchItem[K]) error {
 		err := item.flight.err
 		if thrown := (*loaderPanicError)(nil); errors.As(err, &thrown) {
 			panic(thrown)
-		}
-		if load := item.flight.load; load != nil {
-			nestOf(ctx).uses(load)
-		} else {
-			nestOf(ctx).uses(b.loading)
 		}
 		if value, own := item.flight.own.(T); own && item.mine {
 			b.values[item.id] = value

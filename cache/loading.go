@@ -125,20 +125,28 @@ func (l *loading) refuse() {
 	l.refused = true
 }
 
-// isRefused reports whether what is loaded must not be stored.
-func (l *loading) isRefused() bool {
+// sources returns whether what is loaded must not be stored, and what is known of a
+// standby that it was read from.
+func (l *loading) sources() (refused bool, standby *LSN) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.refused
+	return l.refused, l.standby
+}
+
+// noteStandby notes how far a standby had replayed that is read.
+func (l *loading) noteStandby(replayed LSN) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.standby == nil || replayed < *l.standby {
+		l.standby = &replayed
+	}
 }
 
 // readStandby decides whether a standby that has replayed so much may be a
 // source.
 func (l *loading) readStandby(ctx context.Context, replayed LSN) {
+	l.noteStandby(replayed)
 	l.mu.Lock()
-	if l.standby == nil || replayed < *l.standby {
-		l.standby = &replayed
-	}
 	replayed = *l.standby
 	keys := slices.Clone(l.keys)
 	for _, name := range l.names {
@@ -185,7 +193,7 @@ func (l *loading) limited(ttl time.Duration) time.Duration {
 // as for a value that says itself when it ends. It never lengthens it, and leaves
 // the time of WithFailSafe as it is. Zero or less means that it is not stored at all. Outside a loader it does nothing.
 func LimitTTL(ctx context.Context, ttl time.Duration) {
-	l := loadOf(ctx)
+	l := nestOf(ctx)
 	if l == nil {
 		return
 	}

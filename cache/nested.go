@@ -79,6 +79,15 @@ type nest struct {
 	waited  bool     // it was waited for; guarded by mu
 }
 
+// require adds the bounds of another call that the load is for. It must not have
+// begun.
+func (n *nest) require(other *nest) {
+	n.tokens = append(n.tokens[:len(n.tokens):len(n.tokens)], other.tokens...)
+	if w := other.within; w != nil && (n.within == nil || *w < *n.within) {
+		n.within = w
+	}
+}
+
 // again makes what follows be compared with what has begun by now: another lease was
 // granted, or further tags were captured.
 func (n *nest) again() {
@@ -120,11 +129,19 @@ func (c *Cache) nestGet(ctx context.Context, s *settings) {
 	}
 }
 
-// uses notes that the loader reads what inner has loaded: what is not to be stored
-// under its own key is not to be stored under another. l may be nil.
-func (l *loading) uses(inner *loading) {
-	if l != nil && inner.isRefused() {
+// uses notes that the loader whose context this is, if it is one's, reads what inner
+// has loaded: what is not to be stored under its own key is not to be stored under
+// another, and a standby that inner read is a source of both.
+func uses(ctx context.Context, inner *loading) {
+	l := nestOf(ctx)
+	if l == nil {
+		return
+	}
+	switch refused, standby := inner.sources(); {
+	case refused:
 		l.refuse()
+	case standby != nil:
+		l.readStandby(ctx, *standby)
 	}
 }
 

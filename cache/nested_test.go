@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -289,4 +290,113 @@ func TestNestedGet(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A load that several calls share reads other keys with the bounds of all of them.
+func TestNestedSharedBound(t *testing.T) {
+	t.Parallel()
+	c, _, p := nestedShop(t)
+	var r dbRow
+	if _, err := r.item(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	running, goOn := make(chan struct{}), make(chan struct{})
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	calls.Go(func() {
+		_, _ = cache.GetOrSet(t.Context(), c, "page", time.Hour, func(context.Context) (int64, error) {
+			close(running)
+			<-goOn
+			return 0, nil
+		}, cache.AtLeast(cache.Token{}))
+	})
+	<-running
+	shared := func(want int64) {
+		t.Helper()
+		servertest.Eventually(t, time.Minute, func() (bool, string) {
+			s := c.Stats()
+			return s.Shared == want, fmt.Sprintf("%+v", s)
+		})
+	}
+	for range 2 { // one waits to load, the other for what that loads
+		calls.Go(func() { _, _ = r.page(t.Context(), c, cache.AtLeast(cache.Token{})) })
+	}
+	shared(1)
+	r.Add(1) // committed, and not yet applied
+	token, err := cache.ParseToken(fmt.Sprintf("73:00000001:%s", p.LSN+50))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls.Go(func() {
+		if got, err := r.page(t.Context(), c, cache.AtLeast(token)); got != r.Load() || err != nil {
+			t.Errorf("with AtLeast: got %d, %v; committed before the token: %d", got, err, r.Load())
+		}
+	})
+	shared(2)
+	close(goOn)
+}
+
+// What others load from a standby that is behind is not stored by way of a page
+// either, also where they have no lease that would be voided.
+func TestNestedSharedStandby(t *testing.T) {
+	t.Parallel()
+	c, a, p := nestedShop(t)
+	mustApply(t, a, cache.Batch{Keys: []string{"page"}, Ahead: p.LSN + 5, Epoch: p.Epoch})
+	if l, err := c.Lease(t.Context(), "item"); err != nil || !l.Held() { // somebody else loads it
+		t.Fatal(l.Held(), err)
+	}
+	goOn := make(chan struct{})
+	var calls sync.WaitGroup
+	for i := range 3 {
+		calls.Go(func() {
+			_, err := cache.GetOrSet(t.Context(), c, fmt.Sprint("page:", i), time.Hour, func(ctx context.Context) (int, error) {
+				return cache.GetOrSet(ctx, c, "item", time.Hour, func(ctx context.Context) (int, error) {
+					cache.LoadedAt(ctx, p.LSN+5)
+					<-goOn
+					return 1, nil
+				})
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	servertest.Eventually(t, time.Minute, func() (bool, string) {
+		s := c.Stats()
+		return s.Shared == 1, fmt.Sprintf("%+v", s)
+	})
+	close(goOn)
+	calls.Wait()
+	for i := range 3 {
+		if there, err := c.Exists(t.Context(), fmt.Sprint("page:", i)); there || err != nil {
+			t.Errorf("page %d, of an item from a standby that is behind, is stored: %v, %v", i, there, err)
+		}
+	}
+}
+
+// A standby that is far enough for the item's master may be behind what the page's
+// master was told.
+func TestNestedStandby(t *testing.T) {
+	t.Parallel()
+	onSharedStores(t, cache.Config{}, func(b *backend) {
+		t := b.t
+		source := fmt.Sprintf("src%x", b.cfg.Prefix)
+		c := b.withSource(source)
+		a := b.another(t, cache.ApplierConfig{Name: source, Prefix: b.cfg.Prefix})
+		mustTakeOver(t, a, at(0x200, 0))
+		mustApply(t, a, cache.Batch{Keys: manyKeys(100), Ahead: 0x300, Epoch: "73:1:0"}) // every master knows
+		for i := range 8 {
+			page, item, ahead := fmt.Sprint("page:", i), fmt.Sprint("item:", i), 0x1000+cache.LSN(i)*0x100
+			mustApply(t, a, cache.Batch{Keys: []string{page}, Ahead: ahead, Epoch: "73:1:0"}) // of two keys the first
+			_, err := cache.GetOrSet(t.Context(), c, page, time.Minute, func(ctx context.Context) (int, error) {
+				return cache.GetOrSet(ctx, c, item, time.Minute, func(ctx context.Context) (int, error) {
+					cache.LoadedAt(ctx, ahead)
+					return 1, nil
+				})
+			})
+			if stored(t, c, page)[page] || err != nil {
+				t.Errorf("%s, of an item from a standby that is behind, is stored; %v", page, err)
+			}
+		}
+	})
 }
