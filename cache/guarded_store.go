@@ -96,9 +96,9 @@ func (s *guardedStore) ahead(ctx context.Context, source string, keys []string) 
 	return lsn, ok, err
 }
 
-func (s *guardedStore) frontier(ctx context.Context, source string) (f frontier, known bool, err error) {
+func (s *guardedStore) frontier(ctx context.Context, source string, keys []string) (f frontier, known bool, err error) {
 	err = s.guarded(ctx, func() (err error) {
-		f, known, err = s.store.frontier(ctx, source)
+		f, known, err = s.store.frontier(ctx, source, keys)
 		return err
 	})
 	return f, known, err

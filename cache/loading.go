@@ -142,18 +142,26 @@ func (l *loading) noteStandby(replayed LSN) {
 	}
 }
 
+// fenced returns the names whose removal keeps what is loaded from being stored. A
+// master is told of the removals that are sent to it, and no others.
+func (l *loading) fenced() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keys := slices.Clone(l.keys)
+	for _, name := range l.names {
+		keys = append(keys, tagPrefix+name)
+	}
+	return keys
+}
+
 // readStandby decides whether a standby that has replayed so much may be a
 // source.
 func (l *loading) readStandby(ctx context.Context, replayed LSN) {
 	l.noteStandby(replayed)
 	l.mu.Lock()
 	replayed = *l.standby
-	keys := slices.Clone(l.keys)
-	for _, name := range l.names {
-		// A master is told of the deletes that are sent to it, and no others.
-		keys = append(keys, tagPrefix+name)
-	}
 	l.mu.Unlock()
+	keys := l.fenced()
 	fresh := false
 	if l.c.cfg.Source != "" {
 		ctx, cancel := context.WithTimeout(ctx, captureTimeout)

@@ -136,7 +136,7 @@ func (s *memoryStore) ahead(_ context.Context, source string, _ []string) (LSN, 
 	return book.ahead.lsn, true, nil
 }
 
-func (s *memoryStore) frontier(_ context.Context, source string) (frontier, bool, error) {
+func (s *memoryStore) frontier(_ context.Context, source string, _ []string) (frontier, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	book := s.books[source]

@@ -170,7 +170,7 @@ func (l *loading) settledIn(ctx context.Context, c *Cache) bool {
 	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
 	defer cancel()
 	if !n.asked {
-		n.began, n.known = l.c.frontier(ctx)
+		n.began, n.known = l.c.frontier(ctx, l.fenced())
 		n.asked, n.waited = true, false
 		if c == l.c {
 			n.settled = n.known && n.began.settled(n.began)
@@ -183,7 +183,7 @@ func (l *loading) settledIn(ctx context.Context, c *Cache) bool {
 		return false
 	}
 	for look, pause := 0, settlePause; ; look, pause = look+1, 2*pause {
-		now, known := c.frontier(ctx)
+		now, known := c.frontier(ctx, nil)
 		if known && now.settled(n.began) {
 			n.settled = n.settled || c == l.c
 			return true
@@ -195,9 +195,10 @@ func (l *loading) settledIn(ctx context.Context, c *Cache) bool {
 	}
 }
 
-// frontier reads how far invalidations of the cache's instance have come.
-func (c *Cache) frontier(ctx context.Context) (frontier, bool) {
-	f, known, err := c.store.frontier(ctx, c.cfg.Source)
+// frontier reads how far invalidations of the cache's instance have come, on the
+// masters of keys too if they are others than before.
+func (c *Cache) frontier(ctx context.Context, keys []string) (frontier, bool) {
+	f, known, err := c.store.frontier(ctx, c.cfg.Source, keys)
 	if err != nil {
 		c.cfg.Logger.Debug("how far invalidations have come was not read", "error", err)
 		return frontier{}, false

@@ -224,7 +224,7 @@ func (s *redisStore) ahead(ctx context.Context, source string, keys []string) (L
 	return highest, len(seen) > 0, nil
 }
 
-func (s *redisStore) frontier(ctx context.Context, source string) (frontier, bool, error) {
+func (s *redisStore) frontier(ctx context.Context, source string, keys []string) (frontier, bool, error) {
 	if s.nodes == nil {
 		return frontier{}, false, errNoMasters
 	}
@@ -235,12 +235,18 @@ func (s *redisStore) frontier(ctx context.Context, source string) (frontier, boo
 	all, known := make([]frontier, len(topo.masters)), make([]bool, len(topo.masters))
 	err = topo.each(func(m *master) error {
 		i := topo.index(m)
-		both, err := m.client.MGet(ctx, m.key(positionPrefix, source), m.key(aheadPrefix, source)).Result()
-		if err != nil {
+		pipe := m.client.Pipeline()
+		both := pipe.MGet(ctx, m.key(positionPrefix, source), m.key(aheadPrefix, source))
+		for _, key := range keys {
+			if at, err := topo.of(key); err == nil && at == m && topo.bySlot != nil {
+				pipe.Exists(ctx, key) // fails if the key's slot has moved: to a master that is not asked, maybe
+			}
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
 			return err
 		}
-		position, _ := both[0].(string)
-		sent, _ := both[1].(string)
+		position, _ := both.Val()[0].(string)
+		sent, _ := both.Val()[1].(string)
 		all[i], known[i] = frontierOf(position, sent)
 		return nil
 	})

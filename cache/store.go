@@ -31,9 +31,9 @@ type store interface {
 	// ahead reads how far deletes of an instance have been sent to the masters of
 	// keys; ok is false where any of them does not know.
 	ahead(ctx context.Context, source string, keys []string) (lsn LSN, ok bool, err error)
-	// frontier reads how far invalidations of an instance have come on all masters;
-	// known is false where any of them does not know.
-	frontier(ctx context.Context, source string) (f frontier, known bool, err error)
+	// frontier reads how far invalidations of an instance have come on all masters,
+	// those of keys among them; known is false where any of them does not know.
+	frontier(ctx context.Context, source string, keys []string) (f frontier, known bool, err error)
 	// extend prolongs the leases that are still token's, and reports which.
 	extend(ctx context.Context, keys []string, token string, ttl time.Duration) ([]bool, error)
 	// fill stores values and drops their leases, where those are still token's.

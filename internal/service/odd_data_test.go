@@ -326,7 +326,15 @@ func TestGeneratedColumnIsRefusedWithTheRemedy(t *testing.T) {
 	if err == nil {
 		t.Fatal("a rule on a generated column that the server does not send was accepted")
 	}
-	for _, word := range []string{"double", "generated", "store it in an ordinary column"} {
+	words := []string{"double", "generated", "store it in an ordinary column"}
+	var sent bool // from 18 on the server does, and the rule lacks the old value alone
+	if err := b.db.QueryRow(t.Context(), `select current_setting('server_version_num')::int >= 180000`).Scan(&sent); err != nil {
+		t.Fatal(err)
+	}
+	if sent {
+		words = []string{"double", "REPLICA IDENTITY FULL"}
+	}
+	for _, word := range words {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("got %q, want an error that names the column, says that it is generated, and what to do", err)
 		}
