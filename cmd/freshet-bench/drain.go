@@ -162,8 +162,8 @@ func (o *drainOptions) write(ctx context.Context, r *rig) (cdc.LSN, error) {
 	return r.walEnd(ctx)
 }
 
-// warmUp runs the service until it has a position, so that slot and
-// publication exist.
+// warmUp runs the service until it has a position and is done with the gap of its
+// first start, so that slot and publication exist and nothing is left to make up for.
 func (r *rig) warmUp(ctx context.Context) error {
 	p, err := r.start(ctx, nil)
 	if err != nil {
@@ -171,7 +171,10 @@ func (r *rig) warmUp(ctx context.Context) error {
 	}
 	end, err := r.walEnd(ctx)
 	if err == nil {
-		err = until(ctx, "the first mark is applied", func() bool { return p.Invalidator.Status().Position.LSN >= end })
+		err = until(ctx, "the first start is over", func() bool {
+			at := p.Invalidator.Status().Position
+			return at.LSN >= end && at.Hold == 0
+		})
 	}
 	return errors.Join(err, p.stop())
 }
