@@ -2,8 +2,6 @@ package cache
 
 import (
 	"context"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -86,22 +84,6 @@ func (c *Cache) warnBlind() {
 		return
 	}
 	c.cfg.Logger.Warn("no position of the Freshet instance in the store: reads with AtLeast or Within go to the database", "source", c.cfg.Source)
-}
-
-// aheadOf reads how far deletes have been sent to a master, given its position
-// and what raise.lua left there. Without both, or across an epoch, nothing is
-// known.
-func aheadOf(position, sent string) (LSN, bool) {
-	p, err := decodePosition(position)
-	if err != nil {
-		return 0, false
-	}
-	epoch, digits, ok := strings.Cut(sent, " ")
-	if !ok || epoch != p.Epoch {
-		return 0, false
-	}
-	lsn, err := strconv.ParseUint(digits, 16, 64)
-	return LSN(lsn), err == nil
 }
 
 // LoadedAt says, inside a loader that reads a standby, how far the standby had

@@ -126,14 +126,9 @@ func (s *memoryStore) read(_ context.Context, q query) (answer, error) {
 	return a, nil
 }
 
-func (s *memoryStore) ahead(_ context.Context, source string, _ []string) (LSN, bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	book := s.books[source]
-	if book == nil || book.ahead.epoch == "" || book.ahead.epoch != book.position.Epoch {
-		return 0, false, nil
-	}
-	return book.ahead.lsn, true, nil
+func (s *memoryStore) ahead(ctx context.Context, source string, keys []string) (LSN, bool, error) {
+	f, known, err := s.frontier(ctx, source, keys)
+	return f.begun, known, err
 }
 
 func (s *memoryStore) frontier(_ context.Context, source string, _ []string) (frontier, bool, error) {

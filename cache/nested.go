@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,14 +38,18 @@ func (f frontier) settled(from frontier) bool {
 }
 
 // frontierOf is the frontier of one master, given its position and what raise.lua
-// left there.
+// left there. Without both, or across an epoch, nothing is known.
 func frontierOf(position, sent string) (frontier, bool) {
 	p, err := decodePosition(position)
 	if err != nil {
 		return frontier{}, false
 	}
-	begun, ok := aheadOf(position, sent)
-	return frontier{epoch: p.Epoch, begun: begun, ended: p.Watermark(), removing: p.Removing}, ok
+	epoch, digits, ok := strings.Cut(sent, " ")
+	if !ok || epoch != p.Epoch {
+		return frontier{}, false
+	}
+	begun, err := strconv.ParseUint(digits, 16, 64)
+	return frontier{epoch: epoch, begun: LSN(begun), ended: p.Watermark(), removing: p.Removing}, err == nil
 }
 
 // join is the frontier of two masters together.

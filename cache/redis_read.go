@@ -215,11 +215,11 @@ func (s *redisStore) ahead(ctx context.Context, source string, keys []string) (L
 			}
 			return 0, false, err
 		}
-		lsn, ok := aheadOf(position.Val(), sent.Val())
+		f, ok := frontierOf(position.Val(), sent.Val())
 		if !ok {
 			return 0, false, nil
 		}
-		highest = max(highest, lsn)
+		highest = max(highest, f.begun)
 	}
 	return highest, len(seen) > 0, nil
 }
